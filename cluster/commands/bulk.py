@@ -1,0 +1,241 @@
+"""The commands that bring much in or work on all of it: ingest, simulate, train."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from actors.ray_router import connect_log
+from cluster import launch, ray_head
+from cluster.archive import Archive
+from cluster.archiver import Archiver
+from cluster.artifacts import ArtifactStore
+from cluster.events import CORE, Kind
+from cluster.importers.contract import Import
+from cluster.importers.formats import open_import
+from cluster.ingest import Ingest, Ingested
+from cluster.logs import features_lane, open_writer
+from cluster.settings import DAY_MS, Settings
+from simulation.run import simulate as simulated_batches
+from training import light_ranker
+
+Report = Callable[[str], None]
+_FORMAT_OF_SUFFIX = {
+    ".ndjson": "ndjson",
+    ".jsonl": "ndjson",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".csv": "csv",
+    ".tsv": "tsv",
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where events go: a running system, or its log alone while nothing runs."""
+
+    ingest: Ingest
+    running: bool
+    flush_archive: Callable[[], None]
+
+
+@contextmanager
+def open_target(settings: Settings) -> Iterator[Target]:
+    """The running system if there is one, else the log on disk."""
+    with ExitStack() as stack:
+        try:
+            ray_head.connect(settings, start=False)
+        except ray_head.RayProblem:
+            log = stack.enter_context(open_writer(settings))
+            archiver = Archiver(
+                log,
+                settings.archive_root,
+                range(settings.log.lanes),
+                features_lane=features_lane(settings),
+            )
+
+            def flush() -> None:
+                while archiver.step():
+                    pass
+
+            yield Target(Ingest(settings, log, flush), False, flush)
+            flush()
+        else:
+
+            def flush() -> None:
+                launch.flush_archive(settings)
+
+            yield Target(Ingest(settings, connect_log(settings), flush), True, flush)
+
+
+def ingest(
+    settings: Settings, path: str, format: str, options: dict[str, Any], report: Report
+) -> dict[str, Any]:
+    """Import a file; see `murmuration ingest`."""
+    settings = launch.absolute(settings)
+    started = time.perf_counter()
+    now_ms = _now_ms()
+    state_dir = settings.data_dir / "imports"
+    state_dir.mkdir(parents=True, exist_ok=True)
+    source = open_import(format, path, options, now_ms=now_ms, state_dir=state_dir)
+    with open_target(settings) as target:
+        # Bluesky's importer takes the request for a batch as the receipt of the one before.
+        in_flight = 1 if format == "jetstream" else 2
+        total = _append_all(target.ingest, _batches(source), now_ms, report, in_flight)
+        if target.running:
+            report("waiting for the shards")
+            launch.wait_applied(settings)
+    seconds = time.perf_counter() - started
+    found = source.report
+    return {
+        "accepted": total.accepted,
+        "repeated": total.repeated,
+        "events_per_s": total.accepted / seconds,
+        "seconds": seconds,
+        "lines": found.lines,
+        "bad": found.bad + len(total.problems),
+        "first_bad": [vars(bad) for bad in found.first_bad],
+        "clamped": found.clamped,
+        "notes": dict(found.notes),
+    }
+
+
+def simulate(
+    settings: Settings, users: int, days: float, seed: int, out: Path | None, report: Report
+) -> dict[str, Any]:
+    """Simulate a world whose last event is about now; see `murmuration simulate`."""
+    settings = launch.absolute(settings)
+    started = time.perf_counter()
+    now_ms = _now_ms()
+    batches = simulated_batches(users, days, seed, now_ms - int(days * DAY_MS))
+    if out is not None:
+        return {"events": _write(batches, out), "seconds": time.perf_counter() - started}
+    with open_target(settings) as target:
+        total = _append_all(target.ingest, batches, now_ms, report)
+        if target.running:
+            report("waiting for the shards")
+            launch.wait_applied(settings)
+    return {"events": total.accepted, "seconds": time.perf_counter() - started}
+
+
+def train(
+    settings: Settings, name: str, until_ms: int | None, activate: bool, report: Report
+) -> dict[str, Any]:
+    """Train one model and activate it in two phases; see `murmuration train`."""
+    if name != "light_ranker":
+        raise light_ranker.TrainingError(f"no job is called {name!r}; there is: light_ranker")
+    settings = launch.absolute(settings)
+    started = time.perf_counter()
+    artifacts = ArtifactStore(settings.data_dir / "artifacts")
+    with open_target(settings) as target:
+        report("archiving")
+        target.flush_archive()
+        trained = light_ranker.train(
+            settings,
+            Archive(settings.archive_root),
+            artifacts,
+            until_ms=until_ms,
+            progress=report,
+        )
+        # A model of the past is for replays of the past, which choose it by its data.
+        activate = activate and until_ms is None
+        if activate:
+            report("activating")
+            if target.running:
+                launch.preload(settings, name, trained.version)
+            target.ingest.activate(name, trained.version, now_ms=_now_ms())
+            if target.running:
+                launch.wait_applied(settings)
+    return {
+        "name": name,
+        "version": trained.version,
+        "activated": activate,
+        "metrics": trained.metrics,
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def format_of(path: str) -> str:
+    """The format that a file's name suggests. Raises `ValueError` where it says nothing."""
+    suffixes = [s for s in Path(path).suffixes if s != ".gz"]
+    found = _FORMAT_OF_SUFFIX.get(suffixes[-1]) if suffixes else None
+    if found is None:
+        raise UnknownFormat(f"{path}: what is its format? Say --format or --dataset")
+    return found
+
+
+class UnknownFormat(ValueError):
+    """A file whose name says nothing about its format."""
+
+
+def _batches(source: Import) -> Iterator[pa.RecordBatch]:
+    for imported in source:
+        yield imported.batch
+
+
+def _append_all(
+    ingest: Ingest,
+    batches: Iterable[pa.RecordBatch],
+    now_ms: int,
+    report: Report,
+    in_flight: int = 2,
+) -> Ingested:
+    """Append batch after batch; the next is prepared while the last becomes durable.
+
+    With `in_flight` 1 the next is not even asked for before.
+    """
+    accepted = repeated = 0
+    problems = []
+    with ThreadPoolExecutor(in_flight) as pool:
+        waiting: list[Future[Ingested]] = []
+
+        def collect() -> None:
+            nonlocal accepted, repeated
+            done = waiting.pop(0).result()
+            accepted += done.accepted
+            repeated += done.repeated
+            problems.extend(done.problems)
+            report(f"{accepted:,} events")
+
+        for batch in batches:
+            waiting.append(pool.submit(ingest.batch, batch, now_ms=now_ms, history=True))
+            if len(waiting) >= in_flight:
+                collect()
+        while waiting:
+            collect()
+    return Ingested(accepted, 0, repeated, 0, problems)
+
+
+def _write(batches: Iterable[pa.RecordBatch], out: Path) -> int:
+    events = 0
+    if out.suffix == ".parquet":
+        tables = [pa.table(batch) for batch in batches]
+        table = pa.concat_tables(tables, promote_options="default")
+        pq.write_table(table, out)
+        return int(table.num_rows)
+    with open(out, "wb") as file:
+        for batch in batches:
+            file.write(_ndjson(batch))
+            events += batch.num_rows
+    return events
+
+
+def _ndjson(batch: pa.RecordBatch) -> bytes:
+    zero = set(CORE.names)
+    lines = []
+    for row in batch.to_pylist():
+        row["kind"] = Kind(row["kind"]).label
+        kept = {k: v for k, v in row.items() if v is not None and not (v == 0 and k in zero)}
+        lines.append(orjson.dumps(kept))
+    return b"\n".join([*lines, b""])
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

