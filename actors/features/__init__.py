@@ -1,0 +1,1 @@
+"""Features used alike by serving and training."""

@@ -1,0 +1,113 @@
+"""A logistic model over binned features: the form of the light ranker."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from actors.stores.kernels import kernel
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class BinnedModel:
+    """A logistic regression in which each feature contributes the weight of its bin.
+
+    Earlybird's light ranker discretises every continuous feature and gives every
+    (feature, bin) a weight. Here each feature has its own row of weights instead of a slot
+    in a hashed table, so no two share one.
+    """
+
+    names: tuple[str, ...]
+    edges: Floats
+    """Shape (features, bins − 1), ascending; padded with +inf, or with the largest number
+    (an artifact holds no infinities) and the last real bin's weight again."""
+    weights: Floats
+    """Shape (features, bins); bin b holds edges[b − 1] ≤ x < edges[b]."""
+    bias: float
+    version: str = ""
+
+    def __post_init__(self) -> None:
+        n = len(self.names)
+        if self.edges.shape[0] != n or self.weights.shape != (n, self.edges.shape[1] + 1):
+            raise ValueError(
+                f"{n} features need edges ({n}, b) and weights ({n}, b + 1), "
+                f"got {self.edges.shape} and {self.weights.shape}"
+            )
+        if not (np.isfinite(self.weights).all() and np.isfinite(self.bias)):
+            raise ValueError("weights must be finite")
+
+    def logits(self, features: Floats, first: int = 0) -> Floats:
+        """Logits of shape (n,) from features `first`, `first + 1`, … of shape (n, k).
+
+        Features not given count as their lowest bin, which shifts all rows alike.
+        """
+        end = first + features.shape[1]
+        missing = self.weights[:first, 0].sum() + self.weights[end:, 0].sum()
+        return _sum_of_bins(
+            np.ascontiguousarray(features, np.float32),
+            self.edges[first:end],
+            self.weights[first:end],
+            np.float32(self.bias + missing),
+        )
+
+    def contributions(self, features: Floats) -> Floats:
+        """What each feature adds to the logit, of the shape of `features` (n, all)."""
+        added = np.empty_like(features)
+        for i in range(features.shape[1]):
+            bins = np.searchsorted(self.edges[i], features[:, i], side="right")
+            added[:, i] = self.weights[i, bins]
+        return added
+
+
+@kernel
+def _sum_of_bins(features: Floats, edges: Floats, weights: Floats, bias: float) -> Floats:
+    n, k = features.shape
+    result = np.empty(n, np.float32)
+    for i in range(n):
+        total = bias
+        for j in range(k):
+            x = features[i, j]
+            low, high = 0, edges.shape[1]
+            while low < high:
+                middle = (low + high) // 2
+                if x >= edges[j, middle]:
+                    low = middle + 1
+                else:
+                    high = middle
+            total += weights[j, low]
+        result[i] = total
+    return result
+
+
+UNTRAINED_VERSION = "untrained"
+
+
+def untrained(names: tuple[str, ...]) -> BinnedModel:
+    """A hand-set model for a system that has not been trained: recency and popularity.
+
+    Weights fall with age like Earlybird's default age decay, and rise with favourites,
+    replies, reposts, affinity and social proof.
+    """
+    rising = {
+        "favourites": 0.3,
+        "reposts": 0.3,
+        "replys": 0.2,
+        "author_affinity": 0.8,
+        "is_followed": 0.5,
+        "proof_weight": 0.3,
+    }
+    bins = 16
+    edges = np.full((len(names), bins - 1), np.inf, np.float32)
+    weights = np.zeros((len(names), bins), np.float32)
+    for i, name in enumerate(names):
+        if name == "age_hours":
+            edges[i] = np.geomspace(0.25, 24 * 28, bins - 1)
+            middle_minutes = np.append(0.0, edges[i]) * 60
+            decay = 0.6 + 0.4 / (1.0 + np.exp(np.minimum(0.003 * (middle_minutes - 360), 50)))
+            weights[i] = 10.0 * np.log(decay) - 0.3 * np.arange(bins)
+        elif name in rising:
+            edges[i] = np.linspace(0.4, 6.0, bins - 1)
+            weights[i] = rising[name] * np.append(0.0, edges[i])
+    return BinnedModel(names, edges, weights, -3.0, UNTRAINED_VERSION)

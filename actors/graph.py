@@ -1,0 +1,326 @@
+"""The kind `graph`: who is tied to whom, who engaged with what, and what a viewer has seen."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from actors.rows import Engagements, Rows
+from actors.stores.interactions import InteractionGraph
+from actors.stores.proof_ranking import Proofs
+from actors.stores.relations import Relations
+from actors.stores.traversal import second_degree
+from actors.stores.users import UserTable
+from actors.stores.versions import versions_of
+from cluster.events import NEGATIVE_FEEDBACK, UNDONE_BY, Kind
+from cluster.ids import Ids
+from cluster.settings import Settings
+
+PUBLIC_CODES: dict[Kind, int] = {
+    Kind.CLICK: 0,
+    Kind.FAVOURITE: 1,
+    Kind.REPOST: 2,
+    Kind.REPLY: 3,
+    Kind.QUOTE: 7,
+    Kind.UNFAVOURITE: 8,
+    Kind.UNREPOST: 9,
+    Kind.UNREPLY: 10,
+    Kind.UNQUOTE: 11,
+    Kind.VIDEO_WATCH: 12,
+    Kind.BOOKMARK: 13,
+    Kind.UNBOOKMARK: 14,
+    Kind.SHARE: 15,
+}
+"""4-bit codes of the kinds an edge of the interaction graph may have (GraphJet's, extended)."""
+
+SIGNAL_CODES: dict[Kind, int] = {
+    Kind.CLICK: 0,
+    Kind.DWELL: 1,
+    Kind.PROFILE_CLICK: 2,
+    Kind.VIDEO_WATCH: 3,
+    Kind.LINK_OPEN: 4,
+    Kind.PHOTO_EXPAND: 5,
+    Kind.NOTIFICATION_OPEN: 6,
+    Kind.BOOKMARK: 7,
+    Kind.UNBOOKMARK: 8,
+    Kind.SHARE: 9,
+}
+"""Codes of what only the viewer may know of."""
+
+FEEDBACK_CODES: dict[Kind, int] = {
+    Kind.SHOW_LESS: 0,
+    Kind.NOT_INTERESTED: 1,
+    Kind.REPORT: 2,
+    Kind.UNDO_SHOW_LESS: 3,
+    Kind.UNDO_NOT_INTERESTED: 4,
+    Kind.UNDO_REPORT: 5,
+}
+"""Codes of negative feedback, kept apart so that no number of clicks pushes it out."""
+
+_VIEW_CODES = {Kind.IMPRESSION: 0, Kind.SERVED: 1}
+
+AFFINITY_WEIGHTS: dict[Kind, float] = {
+    Kind.FAVOURITE: 1.0,
+    Kind.REPOST: 2.0,
+    Kind.REPLY: 2.0,
+    Kind.QUOTE: 2.0,
+    Kind.SHARE: 2.0,
+    Kind.BOOKMARK: 1.0,
+    Kind.CLICK: 0.3,
+    Kind.DWELL: 0.1,
+    Kind.PROFILE_CLICK: 0.5,
+    Kind.VIDEO_WATCH: 0.5,
+    Kind.LINK_OPEN: 0.3,
+    Kind.PHOTO_EXPAND: 0.1,
+}
+"""What an engagement says about the tie to its author (the user-signal service's proposal)."""
+
+_AFFINITY_HALF_LIFE_MS = 7 * 86_400_000
+_RECENT_EDGES = 1_000
+
+
+@dataclass(frozen=True)
+class ViewerContext:
+    """What the viewer's own shard knows of a viewer; id arrays are sorted unless said."""
+
+    known: bool
+    """Whether any event ever named this user."""
+    gone: bool
+    language: str
+    follows: Ids
+    """Newest first."""
+    blocks: Ids
+    blocked_by: Ids
+    mutes: Ids
+    seen_ids: Ids
+    served_ids: Ids
+    """Served lately, whether or not they came on screen."""
+    hidden_post_ids: Ids
+    """Posts the viewer gave negative feedback on."""
+    hidden_author_ids: Ids
+    """Authors the viewer wants less of, or reported."""
+    affine_ids: Ids
+    affinities: npt.NDArray[np.float32]
+    """Decayed engagement with the author of the same place in `affine_ids`."""
+
+
+class GraphKind:
+    """The graph state of one shard; every edge lives with each user it concerns."""
+
+    def __init__(self, settings: Settings, users: UserTable) -> None:
+        self._windows = settings.windows
+        self._users = users
+        self.follows = Relations()
+        self.blocks = Relations()
+        self.blocked_by = Relations()
+        self.mutes = Relations()
+        size = settings.graph
+        self.engagements = InteractionGraph(size.segments, size.edges_per_segment)
+        self.signals = InteractionGraph(size.segments, size.edges_per_segment)
+        self.feedback = InteractionGraph(size.segments, size.edges_per_segment)
+        self.views = InteractionGraph(size.segments, size.edges_per_segment)
+        public = {kind for kind in PUBLIC_CODES if kind.label in size.public_kinds}
+        public |= {undo for undo, kind in UNDONE_BY.items() if kind in public}
+        self._public = _code_table({k: c for k, c in PUBLIC_CODES.items() if k in public})
+        self._signal = _code_table({k: c for k, c in SIGNAL_CODES.items() if k not in public})
+        self._feedback = _code_table(FEEDBACK_CODES)
+        self._view = _code_table(_VIEW_CODES)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory held by all stores of this kind."""
+        relations = (self.follows, self.blocks, self.blocked_by, self.mutes)
+        graphs = (self.engagements, self.signals, self.feedback, self.views)
+        return sum(s.memory_bytes for s in relations) + sum(g.memory_bytes() for g in graphs)
+
+    def apply(self, rows: Rows, engagements: Engagements) -> None:
+        """Apply admitted rows."""
+        for on, off, mine, theirs in (
+            (Kind.FOLLOW, Kind.UNFOLLOW, self.follows, None),
+            (Kind.BLOCK, Kind.UNBLOCK, self.blocks, self.blocked_by),
+            (Kind.MUTE, Kind.UNMUTE, self.mutes, None),
+        ):
+            changed = rows.of(on, off)
+            if len(changed):
+                write_relation(changed, on, "actor_id", "target_id", mine)
+                if theirs is not None:
+                    write_relation(changed, on, "target_id", "actor_id", theirs)
+        clicks = rows.of(Kind.PROFILE_CLICK)
+        if len(clicks):
+            self._insert_profile_clicks(clicks)
+        self._insert(self.engagements, self._public, engagements, both_sides=True)
+        self._insert(self.signals, self._signal, engagements, both_sides=False)
+        self._insert(self.feedback, self._feedback, engagements, both_sides=False)
+        self._insert(self.views, self._view, engagements, both_sides=False)
+
+    def expire(self, now_ms: int) -> None:
+        """Drop segments that no window reaches any more."""
+        windows = self._windows
+        self.engagements.expire(now_ms - windows.interactions_ms)
+        self.signals.expire(now_ms - windows.affinity_ms)
+        self.feedback.expire(now_ms - windows.negative_ms)
+        self.views.expire(now_ms - max(windows.seen_ms, windows.served_ms))
+
+    def context(self, viewer_id: int, now_ms: int, max_follows: int, max_seen: int) -> ViewerContext:
+        """What this shard, the viewer's own, knows of the viewer at `now_ms`."""
+        windows = self._windows
+        one = np.array([viewer_id], np.int64)
+        row = int(self._users.rows_of(one)[0])
+        follows, _ = self.follows.others(viewer_id, max_follows)
+        views = self.views.user_edges(viewer_id, 4 * max_seen)
+        shown = views.kinds == _VIEW_CODES[Kind.IMPRESSION]
+        seen = views.ids[shown & (views.times_ms >= now_ms - windows.seen_ms)][:max_seen]
+        served = views.ids[~shown & (views.times_ms >= now_ms - windows.served_ms)]
+        hidden_posts, hidden_authors = self._negative(viewer_id, now_ms)
+        affine_ids, affinities = self.affinities(viewer_id, now_ms)
+        blocks, _ = self.blocks.others(viewer_id)
+        blocked_by, _ = self.blocked_by.others(viewer_id)
+        mutes, _ = self.mutes.others(viewer_id)
+        return ViewerContext(
+            known=row >= 0 or bool(len(follows) or len(affine_ids) or len(views.ids)),
+            gone=bool(self._users.gone(one)[0]),
+            language=self._users.language_of(row) if row >= 0 else "",
+            follows=follows,
+            blocks=np.sort(blocks),
+            blocked_by=np.sort(blocked_by),
+            mutes=np.sort(mutes),
+            seen_ids=np.unique(seen),
+            served_ids=np.unique(served),
+            hidden_post_ids=hidden_posts,
+            hidden_author_ids=hidden_authors,
+            affine_ids=affine_ids,
+            affinities=affinities,
+        )
+
+    def affinities(self, viewer_id: int, now_ms: int) -> tuple[Ids, npt.NDArray[np.float32]]:
+        """Authors the viewer engaged with (sorted), and how much: decayed weighted counts."""
+        authors: list[Ids] = []
+        weights: list[npt.NDArray[np.float64]] = []
+        for graph, table in (
+            (self.engagements, _PUBLIC_WEIGHTS),
+            (self.signals, _SIGNAL_WEIGHTS),
+        ):
+            edges = graph.user_edges(
+                viewer_id, _RECENT_EDGES, max(now_ms - self._windows.affinity_ms, 0)
+            )
+            age_ms = np.maximum(now_ms - edges.times_ms, 0)
+            authors.append(edges.author_ids)
+            weights.append(table[edges.kinds] * np.exp2(-age_ms / _AFFINITY_HALF_LIFE_MS))
+        ids, at = np.unique(np.concatenate(authors), return_inverse=True)
+        totals = np.bincount(at, np.concatenate(weights), len(ids)).astype(np.float32)
+        kept = (totals > 0) & (ids != viewer_id)
+        return ids[kept], totals[kept]
+
+    def second_degree(
+        self,
+        seed_ids: Ids,
+        seed_indices: npt.NDArray[np.int32],
+        since_ms: int,
+        kinds: tuple[Kind, ...],
+        edges_per_seed: int,
+    ) -> Proofs:
+        """What the seeds of this shard engaged with since `since_ms`, by post."""
+        mask = sum(1 << PUBLIC_CODES[kind] for kind in kinds)
+        return second_degree(
+            self.engagements,
+            seed_ids,
+            max_edges_per_seed=edges_per_seed,
+            min_time_ms=since_ms,
+            kinds_mask=mask,
+            undo_of=_UNDO_OF,
+            seed_indices=seed_indices,
+        )
+
+    def _negative(self, viewer_id: int, now_ms: int) -> tuple[Ids, Ids]:
+        edges = self.feedback.user_edges(
+            viewer_id, _RECENT_EDGES, max(now_ms - self._windows.negative_ms, 0)
+        )
+        posts, authors, kinds = edges.ids, edges.author_ids, edges.kinds
+        feedback = _FEEDBACK_OF[kinds]
+        undone = kinds != feedback
+        # The latest word on each (post, feedback) counts; an undo wins a tie.
+        order = np.lexsort((undone, edges.times_ms, feedback, posts))
+        last = np.ones(len(order), bool)
+        key = np.stack([posts[order], feedback[order]])
+        last[:-1] = (key[:, 1:] != key[:, :-1]).any(axis=0)
+        hidden = order[last & ~undone[order]]
+        less = hidden[feedback[hidden] != FEEDBACK_CODES[Kind.NOT_INTERESTED]]
+        return np.unique(posts[hidden]), np.unique(authors[less])
+
+    def _insert(
+        self,
+        graph: InteractionGraph,
+        codes: npt.NDArray[np.int8],
+        engagements: Engagements,
+        *,
+        both_sides: bool,
+    ) -> None:
+        code = codes[engagements.kinds]
+        sides = engagements.of_actor.astype(np.uint8)
+        if both_sides:
+            sides |= engagements.of_author.astype(np.uint8) << 1
+        kept = np.flatnonzero((code >= 0) & (sides > 0))
+        if len(kept):
+            graph.insert(
+                engagements.actor_ids[kept],
+                engagements.post_ids[kept],
+                engagements.author_ids[kept],
+                code[kept].astype(np.uint8),
+                engagements.times_ms[kept],
+                sides[kept],
+            )
+
+    def _insert_profile_clicks(self, clicks: Rows) -> None:
+        """A visit to a profile stands in the signals with the author in the post's place."""
+        mine = clicks.where(clicks.concern("actor_id") & (clicks["post_id"] == 0))
+        if len(mine):
+            codes = np.full(len(mine), SIGNAL_CODES[Kind.PROFILE_CLICK], np.uint8)
+            authors = mine["author_id"]
+            sides = np.ones(len(mine), np.uint8)
+            self.signals.insert(
+                mine["actor_id"], authors, authors, codes, mine["time_ms"], sides
+            )
+
+
+def write_relation(
+    rows: Rows, on: Kind, owner: str, other: str, relations: Relations
+) -> None:
+    """Write the rows meant for the partition of the user in column `owner`."""
+    mine = rows.where(rows.concern(owner))
+    if len(mine):
+        relations.write(
+            mine[owner],
+            mine[other],
+            versions_of(mine["time_ms"], mine["event_id"]),
+            mine["kind"] == on,
+        )
+
+
+def _code_table(codes: dict[Kind, int]) -> npt.NDArray[np.int8]:
+    table = np.full(256, -1, np.int8)
+    for kind, code in codes.items():
+        table[kind] = code
+    return table
+
+
+def _weight_table(codes: dict[Kind, int]) -> npt.NDArray[np.float64]:
+    table = np.zeros(16)
+    for kind, code in codes.items():
+        table[code] = AFFINITY_WEIGHTS.get(kind, 0.0)
+    return table
+
+
+_PUBLIC_WEIGHTS = _weight_table(PUBLIC_CODES)
+_SIGNAL_WEIGHTS = _weight_table(SIGNAL_CODES)
+
+_FEEDBACK_OF = np.full(16, -1, np.int8)
+for _kind in NEGATIVE_FEEDBACK:
+    _FEEDBACK_OF[FEEDBACK_CODES[_kind]] = FEEDBACK_CODES[_kind]
+for _undo, _kind in UNDONE_BY.items():
+    if _kind in NEGATIVE_FEEDBACK:
+        _FEEDBACK_OF[FEEDBACK_CODES[_undo]] = FEEDBACK_CODES[_kind]
+
+_UNDO_OF = np.full(16, 255, np.uint8)
+for _undo, _kind in UNDONE_BY.items():
+    if _undo in PUBLIC_CODES:
+        _UNDO_OF[PUBLIC_CODES[_undo]] = PUBLIC_CODES[_kind]

@@ -1,0 +1,65 @@
+"""The actor that owns the SQLite log: one writer, group commit for everybody's appends."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError
+
+from cluster.log import LogUnavailable
+from cluster.logs import open_writer
+from cluster.settings import Settings
+
+THREADS = 32
+"""Appends in flight at once; they share a commit."""
+_RETRY_S = 0.1
+
+
+class LogWriter:
+    """A few lines around the log; see `cluster.log.EventLog.append`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._log = open_writer(settings)
+
+    def append(self, lane_payloads: Mapping[int, bytes]) -> int:
+        """Append atomically; returns once durable."""
+        return self._log.append(lane_payloads)
+
+    def trim(self, offsets: Mapping[int, int]) -> None:
+        """Drop what retention lets go."""
+        self._log.trim(offsets)
+
+    def heads(self) -> dict[int, int]:
+        """Acknowledged head by lane."""
+        return self._log.heads()
+
+    def close(self) -> None:
+        """Finish what was accepted."""
+        self._log.close()
+
+
+class RemoteLog:
+    """Appends through the `LogWriter` actor; waits for it while it is being restarted."""
+
+    def __init__(self, writer: Any, timeout_s: float) -> None:
+        self._writer = writer
+        self._timeout_s = timeout_s
+
+    def append(self, lane_payloads: Mapping[int, bytes]) -> int:
+        """As in `EventLog`; an append whose answer was lost is made again.
+
+        That can put a batch into the log twice, which appliers see as a redelivery. Raises
+        `LogUnavailable` after the timeout.
+        """
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            left_s = deadline - time.monotonic()
+            try:
+                return int(ray.get(self._writer.append.remote(lane_payloads), timeout=left_s))
+            except (ActorUnavailableError, RayActorError, GetTimeoutError) as error:
+                if time.monotonic() + _RETRY_S >= deadline:
+                    raise LogUnavailable(
+                        f"the log writer did not answer in {self._timeout_s} s: {error}"
+                    ) from error
+                time.sleep(_RETRY_S)

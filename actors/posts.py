@@ -1,0 +1,253 @@
+"""The kind `posts`: posts with their counters, and what is publicly known of their authors."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from actors.features.binned import BinnedModel
+from actors.features.light import (
+    POST_FEATURES,
+    PostFacts,
+    post_features,
+    viewer_features,
+)
+from actors.graph import write_relation
+from actors.rows import Engagements, Rows
+from actors.stores.posts import COUNTERS, PostTable
+from actors.stores.relations import Relations
+from actors.stores.users import UserTable
+from actors.stores.versions import versions_of
+from cluster.events import Kind
+from cluster.ids import Ids
+
+Floats = npt.NDArray[np.float32]
+
+POPULAR_SCAN = 20_000
+"""Posts of one shard among which popular ones are looked for."""
+
+USER_KINDS = (
+    *(Kind.USER_CREATE, Kind.USER_UPDATE, Kind.USER_DEACTIVATE, Kind.USER_REACTIVATE),
+    *(Kind.USER_SUSPEND, Kind.USER_UNSUSPEND, Kind.USER_DELETE),
+)
+
+
+@dataclass(frozen=True)
+class FoundPosts:
+    """Posts and what their shard knows of them; arrays of shape (n,)."""
+
+    post_ids: Ids
+    author_ids: Ids
+    created_ms: Ids
+    """0 for a post that never arrived."""
+    newest_ids: Ids
+    """The edit that replaces this version, or 0."""
+    repost_of_ids: Ids
+    linked_author_ids: npt.NDArray[np.int64]
+    """Shape (n, 3): authors of the posts that this one replies to, quotes and reposts."""
+    deleted: npt.NDArray[np.bool_]
+    author_gone: npt.NDArray[np.bool_]
+    """The author is deactivated, suspended or deleted."""
+    author_protected: npt.NDArray[np.bool_]
+    is_reply: npt.NDArray[np.bool_]
+    has_uri: npt.NDArray[np.bool_]
+    """The post came with an external name."""
+    features: Floats
+    """Shape (n, len(POST_FEATURES))."""
+    ranks: Floats
+    """What the shard ranked by, where it ranked: higher is better."""
+
+
+class PostsKind:
+    """The posts of the users of one shard."""
+
+    def __init__(self, users: UserTable) -> None:
+        self.table = PostTable()
+        self.users = users
+        self.followers = Relations()
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory held by all stores of this kind."""
+        return self.table.memory_bytes + self.followers.memory_bytes
+
+    def apply(self, rows: Rows, engagements: Engagements) -> None:
+        """Apply admitted rows."""
+        follows = rows.of(Kind.FOLLOW, Kind.UNFOLLOW)
+        if len(follows):
+            write_relation(follows, Kind.FOLLOW, "target_id", "actor_id", self.followers)
+        posts = rows.of(Kind.POST_CREATE, Kind.POST_EDIT)
+        posts = posts.where(posts.concern("author_id"))
+        if len(posts):
+            self.table.write(posts.batch, versions_of(posts["time_ms"], posts["event_id"]))
+        gone = rows.of(Kind.POST_DELETE)
+        gone = gone.where(gone.concern("author_id"))
+        if len(gone):
+            self.table.delete(gone["post_id"], gone["author_id"])
+        theirs = engagements.where(engagements.of_author)
+        self.table.count(theirs.post_ids, theirs.author_ids, theirs.kinds, theirs.times_ms)
+
+    def in_network(
+        self,
+        author_ids: Ids,
+        affinities: Floats,
+        *,
+        viewer_id: int,
+        language: str,
+        since_ms: int,
+        now_ms: int,
+        max_hits: int,
+        max_results: int,
+        model: BinnedModel,
+    ) -> FoundPosts:
+        """The best recent posts of followed authors, by the light ranker (Earlybird's role).
+
+        Looks at the `max_hits` newest posts of the authors together, ranks them by what this
+        shard and the viewer's tie to the author (`affinities`, beside `author_ids`, both
+        sorted by id) say, and returns the first `max_results`: the best of all shards are
+        among the best of each.
+        """
+        rows = self.table.of_authors(author_ids, since_ms, now_ms + 1, max_hits)
+        if len(rows) > max_hits:
+            created, post_ids = self.table["created_ms"][rows], self.table["post_ids"][rows]
+            rows = rows[np.lexsort((-post_ids, -created))[:max_hits]]
+        features = self._features(rows, language, now_ms)
+        authors = self.table["author_ids"][rows]
+        tie = viewer_features(authors, viewer_id, author_ids, author_ids, affinities)
+        logits = model.logits(np.concatenate([features, tie], axis=1))
+        best = np.lexsort((self.table["post_ids"][rows], -logits))[:max_results]
+        return self._found(rows[best], features[best], logits[best])
+
+    def newest_of(self, author_ids: Ids, since_ms: int, until_ms: int, limit: int) -> FoundPosts:
+        """The newest posts of authors, created in [since_ms, until_ms), newest first."""
+        rows = self.table.of_authors(author_ids, since_ms, until_ms, limit)
+        created = self.table["created_ms"][rows]
+        rows = rows[np.lexsort((-self.table["post_ids"][rows], -created))[:limit]]
+        blank = np.zeros((len(rows), len(POST_FEATURES)), np.float32)
+        return self._found(rows, blank, blank[:, 0])
+
+    def popular(self, language: str, since_ms: int, now_ms: int, limit: int) -> FoundPosts:
+        """Recent posts that many engaged with, at most two of an author.
+
+        The posts written last (`POPULAR_SCAN`), ordered by ln(1 + weighted engagements) less
+        their age in days: a post a day older needs e times the engagements.
+        """
+        rows = self.table.newest(since_ms, now_ms + 1, POPULAR_SCAN)
+        engaged_tenths = np.maximum(self.table["counts"][rows] @ _POPULARITY_TENTHS, 0)
+        age_days = (now_ms - self.table["created_ms"][rows]) / 86_400_000
+        # As precise as what is compared between shards, so that ties are ties everywhere.
+        score = (np.log1p(engaged_tenths / 10) - age_days).astype(np.float32)
+        order = np.lexsort((self.table["post_ids"][rows], -score))
+        nth_of_author = rank_within(self.table["author_ids"][rows[order]])
+        best = order[nth_of_author < 2][:limit]
+        features = self._features(rows[best], language, now_ms)
+        return self._found(rows[best], features, score[best])
+
+    def hydrate(self, post_ids: Ids, language: str, now_ms: int) -> FoundPosts:
+        """What is known of given posts, in order; unknown ones have `created_ms` 0.
+
+        A post that was replaced by an edit is answered by its newest version.
+        """
+        rows = self.table.newest_versions(self.table.rows_of(post_ids))
+        known = rows >= 0
+        features = self._features(rows[known], language, now_ms)
+        found = self._found(rows[known], features, features[:, 0])
+        if known.all():
+            return found
+        columns = {}
+        for name, values in vars(found).items():
+            columns[name] = np.zeros((len(rows), *values.shape[1:]), values.dtype)
+            columns[name][known] = values
+        columns["post_ids"][~known] = post_ids[~known]
+        return FoundPosts(**columns)
+
+    def uris(self, post_ids: Ids) -> list[str | None]:
+        """The names that posts came with."""
+        rows = self.table.rows_of(post_ids).astype(np.int64)
+        uris: list[str | None] = [None] * len(post_ids)
+        known = np.flatnonzero(rows >= 0)
+        for at, uri in zip(known.tolist(), self.table.uris(rows[known]).to_pylist(), strict=True):
+            uris[at] = uri
+        return uris
+
+    def _features(self, rows: npt.NDArray[np.int64], language: str, now_ms: int) -> Floats:
+        table = self.table
+        authors = table["author_ids"][rows]
+        author_rows = self.users.rows_of(authors)
+        known = author_rows >= 0
+        verified = np.zeros(len(rows), bool)
+        verified[known] = self.users["verified"][author_rows[known]]
+        counts = table["counts"][rows]
+        reads = self.table.languages.find(language)
+        facts = PostFacts(
+            created_ms=table["created_ms"][rows],
+            last_engaged_ms=table["last_engaged_ms"][rows],
+            counts={kind: counts[:, i] for i, kind in enumerate(COUNTERS)},
+            flags={
+                "is_reply": table["reply_to_id"][rows] > 0,
+                "is_quote": table["quote_of_id"][rows] > 0,
+                "is_repost": table["repost_of_id"][rows] > 0,
+                "has_image": table["image_count"][rows] > 0,
+                "has_video": table["video_duration_ms"][rows] > 0,
+                "has_link": table["link_count"][rows] > 0,
+                "is_sensitive": table["sensitive"][rows],
+                "same_language": table["language"][rows] == reads,
+                "author_verified": verified,
+                "author_known": known,
+            },
+            statistics=table["statistics"][rows],
+            author_followers=self.followers.degrees(authors),
+        )
+        return post_features(facts, now_ms)
+
+    def _found(
+        self, rows: npt.NDArray[np.int64], features: Floats, ranks: Floats
+    ) -> FoundPosts:
+        table = self.table
+        authors = table["author_ids"][rows]
+        author_rows = self.users.rows_of(authors)
+        known = author_rows >= 0
+        protected = np.zeros(len(rows), bool)
+        protected[known] = self.users["protected"][author_rows[known]]
+        linked = ("reply_to_author_id", "quote_of_author_id", "repost_of_author_id")
+        return FoundPosts(
+            post_ids=table["post_ids"][rows],
+            author_ids=authors,
+            created_ms=table["created_ms"][rows],
+            newest_ids=table["newest_ids"][rows],
+            repost_of_ids=table["repost_of_id"][rows],
+            linked_author_ids=np.stack([table[name][rows] for name in linked], axis=1),
+            deleted=table["deleted"][rows],
+            author_gone=self.users.gone(authors),
+            author_protected=protected,
+            is_reply=table["reply_to_id"][rows] > 0,
+            has_uri=table["uri_bytes"][rows] > 0,
+            features=features,
+            ranks=ranks,
+        )
+
+
+def rank_within(group_ids: Ids) -> npt.NDArray[np.int64]:
+    """For each element, how many earlier ones share its group: 0, 1, 2, …"""
+    order = np.argsort(group_ids, kind="stable")
+    ordered = group_ids[order]
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    lengths = np.diff(np.r_[starts, len(ordered)])
+    ranks = np.empty(len(group_ids), np.int64)
+    ranks[order] = np.arange(len(ordered)) - np.repeat(starts, lengths)
+    return ranks
+
+
+# Integers, whose sums do not depend on their order.
+_POPULARITY_TENTHS = np.zeros(len(COUNTERS), np.int64)
+for _kind, _weight in (
+    (Kind.FAVOURITE, 10),
+    (Kind.REPOST, 20),
+    (Kind.REPLY, 10),
+    (Kind.QUOTE, 20),
+    (Kind.CLICK, 3),
+    (Kind.SHOW_LESS, -20),
+    (Kind.NOT_INTERESTED, -20),
+    (Kind.REPORT, -50),
+):
+    _POPULARITY_TENTHS[COUNTERS.index(_kind)] = _weight

@@ -1,0 +1,153 @@
+"""What a timeline asks of shards; each question is answered where the data is."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from actors.graph import ViewerContext
+from actors.posts import FoundPosts
+from actors.state import ShardState
+from actors.stores.proof_ranking import Proofs
+from cluster.events import Kind
+from cluster.ids import Ids
+
+
+@dataclass(frozen=True)
+class AskContext:
+    """The viewer's context; for the viewer's own shard."""
+
+    viewer_id: int
+    now_ms: int
+    max_follows: int
+    max_seen: int
+
+    def answer(self, state: ShardState) -> ViewerContext:
+        """See `GraphKind.context`."""
+        return state.graph.context(self.viewer_id, self.now_ms, self.max_follows, self.max_seen)
+
+
+@dataclass(frozen=True)
+class AskInNetwork:
+    """The best recent posts of followed authors; for the authors' shards."""
+
+    viewer_id: int
+    author_ids: Ids
+    affinities: npt.NDArray[np.float32]
+    language: str
+    since_ms: int
+    now_ms: int
+    max_hits: int
+    max_results: int
+    model_version: str
+
+    def answer(self, state: ShardState) -> FoundPosts:
+        """See `PostsKind.in_network`."""
+        return state.posts.in_network(
+            self.author_ids,
+            self.affinities,
+            viewer_id=self.viewer_id,
+            language=self.language,
+            since_ms=self.since_ms,
+            now_ms=self.now_ms,
+            max_hits=self.max_hits,
+            max_results=self.max_results,
+            model=state.models.light_ranker(self.model_version),
+        )
+
+
+@dataclass(frozen=True)
+class AskSecondDegree:
+    """What seeds engaged with; for the seeds' shards."""
+
+    seed_ids: Ids
+    seed_indices: npt.NDArray[np.int32]
+    """What the proofs call the seeds: their places among the seeds of all shards."""
+    since_ms: int
+    kinds: tuple[Kind, ...]
+    edges_per_seed: int
+
+    def answer(self, state: ShardState) -> Proofs:
+        """See `GraphKind.second_degree`."""
+        return state.graph.second_degree(
+            self.seed_ids, self.seed_indices, self.since_ms, self.kinds, self.edges_per_seed
+        )
+
+
+@dataclass(frozen=True)
+class AskPopular:
+    """Popular recent posts; for every shard."""
+
+    language: str
+    since_ms: int
+    now_ms: int
+    limit: int
+
+    def answer(self, state: ShardState) -> FoundPosts:
+        """See `PostsKind.popular`."""
+        return state.posts.popular(self.language, self.since_ms, self.now_ms, self.limit)
+
+
+@dataclass(frozen=True)
+class AskNewest:
+    """The newest posts of authors; for the authors' shards."""
+
+    author_ids: Ids
+    since_ms: int
+    until_ms: int
+    limit: int
+
+    def answer(self, state: ShardState) -> FoundPosts:
+        """See `PostsKind.newest_of`."""
+        return state.posts.newest_of(self.author_ids, self.since_ms, self.until_ms, self.limit)
+
+
+@dataclass(frozen=True)
+class AskPosts:
+    """Facts and features of given posts; for their authors' shards."""
+
+    post_ids: Ids
+    language: str
+    now_ms: int
+
+    def answer(self, state: ShardState) -> FoundPosts:
+        """See `PostsKind.hydrate`."""
+        return state.posts.hydrate(self.post_ids, self.language, self.now_ms)
+
+
+@dataclass(frozen=True)
+class AskUris:
+    """The external names of posts; for their authors' shards."""
+
+    post_ids: Ids
+
+    def answer(self, state: ShardState) -> list[str | None]:
+        """See `PostsKind.uris`."""
+        return state.posts.uris(self.post_ids)
+
+
+@dataclass(frozen=True)
+class PutTrace:
+    """Keep what a request did; for the viewer's shard."""
+
+    viewer_id: int
+    request_id: str
+    now_ms: int
+    trace: bytes
+
+    def answer(self, state: ShardState) -> None:
+        """See `Traces.put`."""
+        state.traces.put(self.viewer_id, self.request_id, self.now_ms, self.trace)
+
+
+@dataclass(frozen=True)
+class AskTrace:
+    """What a request of the viewer did; for the viewer's shard."""
+
+    viewer_id: int
+    request_id: str
+    since_ms: int
+
+    def answer(self, state: ShardState) -> bytes | None:
+        """See `Traces.get`."""
+        return state.traces.get(self.viewer_id, self.request_id, self.since_ms)

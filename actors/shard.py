@@ -1,0 +1,91 @@
+"""The shard actor: a thin shell around one shard's state."""
+
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from actors.models import LIGHT_RANKER, Models
+from actors.router import Reply
+from actors.state import Question, ShardState
+from actors.tailer import Tailer
+from cluster.artifacts import ArtifactStore
+from cluster.logs import open_reader
+from cluster.settings import Settings
+
+CONCURRENCY_GROUPS = {"control": 2}
+"""Beside the default group of queries, so that health is answered under load."""
+
+
+class NotReady(RuntimeError):
+    """The shard is still being restored."""
+
+
+class Shard:
+    """One shard: restores itself, tails its lanes and answers questions.
+
+    Methods run in threads; kernels release the interpreter, so queries run side by side.
+    """
+
+    def __init__(
+        self, settings: Settings, shard: int, n_shards: int, until_ms: int | None = None
+    ) -> None:
+        self._started = time.monotonic()
+        self._until_ms = until_ms
+        self._artifacts = ArtifactStore(settings.data_dir / "artifacts")
+        self._models = Models(self._artifacts)
+        self._state = ShardState(settings, self._models, shard, n_shards)
+        self._shard = shard
+        self._tailer = Tailer(
+            self._state,
+            lambda: open_reader(settings),
+            settings.data_dir / "snapshots",
+            until_ms=until_ms,
+        )
+        if until_ms is not None:
+            self._state.activate_as_of(self._artifacts, until_ms)
+        self._tailer.start()
+
+    def ask(self, questions: Sequence[Question]) -> Reply:
+        """Answer questions about one state. Raises `NotReady` while restoring."""
+        if not self._tailer.caught_up_ms:
+            raise NotReady(f"shard {self._shard} is still restoring")
+        answers = self._state.ask(questions)
+        active = {name: a.version for name, a in self._state.active.items()}
+        return Reply(answers, self._tailer.lag_ms(_now_ms()), active)
+
+    def preload(self, name: str, version: str) -> None:
+        """Load a version beside the active one; raises what is wrong with it."""
+        if name == LIGHT_RANKER:
+            self._models.light_ranker(version)
+
+    def snapshot(self) -> None:
+        """Ask for a snapshot; `status` says when it is there."""
+        self._tailer.request_snapshot()
+
+    def status(self) -> dict[str, Any]:
+        """Health, lag, sizes and memory."""
+        state = self._state
+        return {
+            "shard": self._shard,
+            "pid": os.getpid(),
+            "ready": bool(self._tailer.caught_up_ms),
+            "up_s": round(time.monotonic() - self._started, 1),
+            "lag_ms": self._tailer.lag_ms(_now_ms()) if self._tailer.caught_up_ms else None,
+            "offset": max(self._tailer.positions.values(), default=0),
+            "store_bytes": state.memory_bytes,
+            "users": len(state.users),
+            "counters": dict(state.counters),
+            "active": {name: a.version for name, a in state.active.items()},
+            "last_snapshot": self._tailer.last_snapshot,
+            "failure": self._tailer.failure,
+            **state.sizes(),
+        }
+
+    def stop(self) -> None:
+        """End the tailer, finishing a snapshot that is being written."""
+        self._tailer.stop()
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,74 @@
+"""Social proof: who of the viewer's own people engaged with a post, whichever source found it.
+
+One request asks for it and training replays it, so both call what is here.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from actors.features.light import PROOF_FEATURES, positions_in
+from actors.graph import PUBLIC_CODES, ViewerContext
+from actors.questions import AskSecondDegree
+from actors.stores.id_map import IdMap
+from actors.stores.proof_ranking import Proofs
+from cluster.events import Kind
+from cluster.ids import Ids
+from cluster.settings import Settings
+
+PROOF_KINDS = (Kind.FAVOURITE, Kind.REPOST, Kind.REPLY, Kind.QUOTE)
+"""Engagements that are social proof. The original's Home asks for favourites alone; with
+fewer posts in the world, the other public engagements are worth having."""
+
+_COLUMN_OF_KIND = {Kind.FAVOURITE: 1, Kind.REPOST: 2, Kind.REPLY: 3, Kind.QUOTE: 2}
+
+
+def seeds_of(viewer: ViewerContext, max_seeds: int) -> tuple[Ids, npt.NDArray[np.float64]]:
+    """The heaviest `max_seeds` of those the viewer follows, sorted by id, and their weights.
+
+    A weight is 1 + ln(1 + affinity): one more engaged with weighs more.
+    """
+    follows = np.sort(viewer.follows)
+    at = positions_in(viewer.affine_ids, follows)
+    weights = np.ones(len(follows))
+    weights[at >= 0] += np.log1p(viewer.affinities[at[at >= 0]])
+    if len(follows) > max_seeds:
+        heaviest = np.sort(np.lexsort((follows, -weights))[:max_seeds])
+        return follows[heaviest], weights[heaviest]
+    return follows, weights
+
+
+def ask_proofs(
+    settings: Settings, now_ms: int, seed_ids: Ids, seed_indices: npt.NDArray[np.int32]
+) -> AskSecondDegree:
+    """What to ask the shard of these seeds, which are at `seed_indices` among all seeds."""
+    return AskSecondDegree(
+        seed_ids=seed_ids,
+        seed_indices=seed_indices,
+        since_ms=max(now_ms - settings.windows.out_of_network_ms, 0),
+        kinds=tuple(kind for kind in PROOF_KINDS if kind.label in settings.graph.public_kinds),
+        edges_per_seed=settings.for_you.edges_per_seed,
+    )
+
+
+class SocialProof:
+    """The proofs of one traversal, of all shards and before any cut."""
+
+    def __init__(self, proofs: Proofs, weights: npt.NDArray[np.float64]) -> None:
+        self._proofs = proofs
+        self._weights = weights
+
+    def features(self, post_ids: Ids) -> npt.NDArray[np.float32]:
+        """ln(1 + x) of weight and counts, as `PROOF_FEATURES`: shape (n, 4)."""
+        proofs = self._proofs
+        wanted = IdMap(len(post_ids))
+        place = wanted.get_or_insert(post_ids)
+        row = np.repeat(wanted.get(proofs.post_ids), np.diff(proofs.offsets))
+        mine = row >= 0
+        row, kinds = row[mine], proofs.kinds[mine]
+        values = np.zeros((len(wanted), len(PROOF_FEATURES)), np.float32)
+        values[:, 0] = np.bincount(row, self._weights[proofs.seed_indices[mine]], len(wanted))
+        for kind, column in _COLUMN_OF_KIND.items():
+            counted = row[kinds == PUBLIC_CODES[kind]]
+            values[:, column] += np.bincount(counted, minlength=len(wanted))
+        features: npt.NDArray[np.float32] = np.log1p(values)[place]
+        return features

@@ -1,0 +1,246 @@
+"""The state of one shard, without Ray: events in, answers out."""
+
+import logging
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from actors.features.binned import UNTRAINED_VERSION
+from actors.graph import GraphKind
+from actors.locks import ReadWriteLock
+from actors.models import LIGHT_RANKER, Models
+from actors.posts import USER_KINDS, PostsKind
+from actors.rows import Engagements, Rows
+from actors.stores.recent_ids import RecentIds
+from actors.stores.users import UserTable
+from actors.stores.versions import versions_of
+from cluster.artifacts import ArtifactStore
+from cluster.events import Kind
+from cluster.ids import lanes_of_shard, owners_of, partition_range
+from cluster.routing import PARTITION
+from cluster.settings import Settings
+
+
+K = TypeVar("K")
+_LOG = logging.getLogger(__name__)
+
+
+class Question(Protocol):
+    """What a router may ask a shard: a picklable object that reads the state."""
+
+    def answer(self, state: "ShardState") -> Any:
+        """The answer; called while nothing is being written."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """In the place of an answer: why there is none."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Activation:
+    """Which version of an artifact serves, and since when by the log."""
+
+    version: str
+    time_ms: int
+
+
+class ShardState:
+    """Everything one shard knows, as a pure function of the log rows of its partitions."""
+
+    def __init__(
+        self, settings: Settings, models: Models, shard: int = 0, n_shards: int = 1
+    ) -> None:
+        self.settings = settings
+        self.models = models
+        self.first_partition, self.end_partition = partition_range(shard, n_shards)
+        self.lanes = lanes_of_shard(shard, n_shards, settings.log.lanes)
+        self.lock = ReadWriteLock()
+        self.users = UserTable()
+        kinds = settings.shards.kinds
+        self._graph = GraphKind(settings, self.users) if "graph" in kinds else None
+        self._posts = PostsKind(self.users) if "posts" in kinds else None
+        self.recent = {lane: RecentIds(settings.windows.dedup_ms) for lane in self.lanes}
+        self.active: dict[str, Activation] = {}
+        self.skip_until = np.zeros(1024, np.int64)
+        """By partition: the offset up to which a restored snapshot already holds its rows."""
+        self.counters: Counter[str] = Counter()
+        self.traces = Traces()
+
+    @property
+    def graph(self) -> GraphKind:
+        """The kind `graph`; raises `LookupError` where this shard does not host it."""
+        return _hosted(self._graph, "graph")
+
+    @property
+    def posts(self) -> PostsKind:
+        """The kind `posts`; raises `LookupError` where this shard does not host it."""
+        return _hosted(self._posts, "posts")
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory held by all stores."""
+        kinds = sum(kind.memory_bytes for kind in (self._graph, self._posts) if kind)
+        recent = sum(ids.memory_bytes for ids in self.recent.values())
+        return kinds + recent + self.users.memory_bytes
+
+    def sizes(self) -> dict[str, int]:
+        """How much of what this shard holds."""
+        sizes = {}
+        if self._graph:
+            sizes["follows"] = len(self._graph.follows)
+            sizes["interactions"] = self._graph.engagements.n_edges
+        if self._posts:
+            sizes["posts"] = len(self._posts.table)
+        return sizes
+
+    def active_version(self, name: str) -> str:
+        """The version of an artifact that this shard serves."""
+        active = self.active.get(name)
+        return active.version if active else UNTRAINED_VERSION
+
+    def activate_as_of(self, artifacts: ArtifactStore, until_ms: int) -> None:
+        """Make the newest artifacts whose data ends by a past instant the active ones."""
+        version = artifacts.latest(LIGHT_RANKER, data_until_ms=until_ms)
+        if version:
+            self.models.light_ranker(version)
+            self.active[LIGHT_RANKER] = Activation(version, until_ms)
+
+    def apply(self, batch: pa.RecordBatch, offsets: npt.NDArray[np.int64], imported: bool) -> int:
+        """Apply rows of any lanes, in slices between queries; returns how many were new.
+
+        `offsets` (n,) says where in the log each row stands. Rows of other shards'
+        partitions, rows a snapshot already holds and events applied before are passed over.
+        """
+        rows = Rows(batch)
+        partitions = rows[PARTITION]
+        mine = (partitions >= self.first_partition) & (partitions < self.end_partition)
+        activations = rows["kind"] == Kind.ARTIFACT_ACTIVATE
+        mine &= (self.skip_until[partitions] < offsets) & ~activations
+        admitted = self._admit(rows, mine, imported)
+        if activations.any():
+            self._activate(rows.where(activations))
+        rows = rows.where(admitted)
+        step = self.settings.shards.slice_rows
+        for start in range(0, len(rows), step):
+            part = rows if len(rows) <= step else rows.take(
+                np.arange(start, min(start + step, len(rows)))
+            )
+            engagements = Engagements.of(part)
+            with self.lock.write():
+                self._apply(part, engagements)
+        self.counters["applied"] += len(rows)
+        return len(rows)
+
+    def ask(self, questions: Sequence[Question]) -> list[Any]:
+        """Answer several questions about one and the same state.
+
+        A question that cannot be answered gets a `Failed`; the others are not lost.
+        """
+        with self.lock.read():
+            return [self._answer(question) for question in questions]
+
+    def _answer(self, question: Question) -> Any:
+        try:
+            return question.answer(self)
+        except Exception as error:
+            _LOG.exception("a question was not answered: %s", type(question).__name__)
+            self.counters["failed_questions"] += 1
+            return Failed(f"{type(error).__name__}: {error}")
+
+    def expire(self, now_ms: int) -> None:
+        """Forget what no window reaches any more."""
+        if self._graph:
+            with self.lock.write():
+                self._graph.expire(now_ms)
+
+    def _admit(
+        self, rows: Rows, mine: npt.NDArray[np.bool_], imported: bool
+    ) -> npt.NDArray[np.bool_]:
+        """Which of my rows were not applied before."""
+        admitted = np.zeros(len(rows), bool)
+        lanes = owners_of(rows[PARTITION], self.settings.log.lanes)
+        for lane in np.unique(lanes).tolist():
+            of_lane = lanes == lane
+            recent = self.recent.get(lane)
+            if recent is None:
+                continue
+            # The watermark is the lane's, and so the same for every number of shards.
+            latest_ms = int(rows["time_ms"][of_lane].max())
+            recent.watermark_ms = max(recent.watermark_ms, latest_ms)
+            chosen = np.flatnonzero(of_lane & mine)
+            admitted[chosen], n_late = recent.admit(
+                rows["event_id"][chosen],
+                rows[PARTITION][chosen],
+                rows["time_ms"][chosen],
+                imported=imported,
+            )
+            self.counters["late"] += n_late
+            self.counters["repeated"] += len(chosen) - int(admitted[chosen].sum()) - n_late
+        return admitted
+
+    def _apply(self, rows: Rows, engagements: Engagements) -> None:
+        users = rows.of(*USER_KINDS)
+        users = users.where(users.concern("actor_id"))
+        if len(users):
+            self.users.write(users.batch, versions_of(users["time_ms"], users["event_id"]))
+        for kind in (self._graph, self._posts):
+            if kind:
+                kind.apply(rows, engagements)
+
+    def _activate(self, rows: Rows) -> None:
+        names = rows.batch.column("name").to_pylist()
+        versions = rows.batch.column("model_version").to_pylist()
+        for name, version, time_ms in zip(names, versions, rows["time_ms"], strict=True):
+            current = self.active.get(name)
+            if current and current.time_ms >= time_ms:
+                continue
+            if name == LIGHT_RANKER:
+                # A model that cannot be read never becomes active; the old one serves on.
+                try:
+                    self.models.light_ranker(version)
+                except (ValueError, LookupError, OSError):
+                    self.counters["refused_activations"] += 1
+                    continue
+            self.active[name] = Activation(version, int(time_ms))
+
+
+class Traces:
+    """What the last requests of each viewer did, kept beside the viewer's state.
+
+    Not part of the log: a trace lost with its process is only a lost explanation.
+    """
+
+    PER_VIEWER = 20
+    MAX_VIEWERS = 50_000
+
+    def __init__(self) -> None:
+        self._by_viewer: OrderedDict[int, OrderedDict[str, tuple[int, bytes]]] = OrderedDict()
+
+    def put(self, viewer_id: int, request_id: str, now_ms: int, trace: bytes) -> None:
+        """Keep one trace, and forget the oldest beyond the limits."""
+        mine = self._by_viewer.setdefault(viewer_id, OrderedDict())
+        self._by_viewer.move_to_end(viewer_id)
+        mine[request_id] = (now_ms, trace)
+        while len(mine) > self.PER_VIEWER:
+            mine.popitem(last=False)
+        while len(self._by_viewer) > self.MAX_VIEWERS:
+            self._by_viewer.popitem(last=False)
+
+    def get(self, viewer_id: int, request_id: str, since_ms: int) -> bytes | None:
+        """A trace made since `since_ms`, or None."""
+        made_ms, trace = self._by_viewer.get(viewer_id, OrderedDict()).get(request_id, (0, None))
+        return trace if made_ms >= since_ms else None
+
+
+def _hosted(kind: K | None, name: str) -> K:
+    if kind is None:
+        raise LookupError(f"this shard does not host the kind {name!r}")
+    return kind

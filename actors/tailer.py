@@ -1,0 +1,171 @@
+"""Keeps a shard's state up with the log: restore, tail, expire, snapshot."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from actors import snapshot
+from actors.state import ShardState
+from cluster.log import CorruptRecord, EventLog, LogError, Record
+from cluster.routing import UnreadableBatch, decode, is_imported
+
+_LOG = logging.getLogger(__name__)
+_READ_BYTES = 4 * 2**20
+_EXPIRE_EVERY_S = 60.0
+_RETRY_S = 0.2
+
+
+class Tailer:
+    """One thread that applies the log to a state, for as long as it runs.
+
+    `until_ms` stops it at a past instant: events after it are left out, and it never
+    takes snapshots.
+    """
+
+    def __init__(
+        self,
+        state: ShardState,
+        open_log: Callable[[], EventLog],
+        snapshots: Path,
+        *,
+        until_ms: int | None = None,
+    ) -> None:
+        self._state = state
+        self._open_log = open_log
+        self._snapshots = snapshots
+        self._until_ms = until_ms
+        self._stop = threading.Event()
+        self._snapshot_wanted = threading.Event()
+        self._snapshot_writer: threading.Thread | None = None
+        self.positions: dict[int, int] = {}
+        self.restored = threading.Event()
+        self.caught_up_ms = 0
+        """Wall clock, in ms, at which everything acknowledged before had been applied."""
+        self.failure: str | None = None
+        self.last_snapshot: str | None = None
+        self._thread = threading.Thread(target=self._run, name="tailer", daemon=True)
+
+    def start(self) -> None:
+        """Begin to restore and to tail, in a thread of its own."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread after the record it is applying."""
+        self._stop.set()
+        self._thread.join(10)
+        if self._snapshot_writer:
+            self._snapshot_writer.join(60)
+
+    def lag_ms(self, now_ms: int) -> int:
+        """How long ago the state held everything that was acknowledged."""
+        return max(now_ms - self.caught_up_ms, 0)
+
+    def request_snapshot(self) -> None:
+        """Take a snapshot as soon as the record being applied is done."""
+        self._snapshot_wanted.set()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                if not self.restored.is_set():
+                    self.positions = snapshot.restore(
+                        self._state, self._snapshots, self._until_ms
+                    )
+                    self.restored.set()
+                with self._open_log() as log:
+                    self._tail(log)
+            except LogError as error:
+                self.failure = str(error)
+                _LOG.warning("shard cannot read the log, trying again: %s", error)
+                self._stop.wait(_RETRY_S)
+            except Exception as error:
+                # A shard that cannot apply an event must not go on as if it had.
+                self.failure = f"{type(error).__name__}: {error}"
+                _LOG.exception("shard stopped applying events")
+                raise
+
+    def _tail(self, log: EventLog) -> None:
+        settings = self._state.settings.shards
+        poll_s = settings.poll_ms / 1000
+        next_expiry = time.monotonic() + _EXPIRE_EVERY_S
+        next_snapshot = time.monotonic() + settings.snapshot_every_s
+        while not self._stop.is_set():
+            asked_ms = time.time_ns() // 1_000_000
+            try:
+                records = log.read(self.positions, _READ_BYTES, timeout_s=poll_s)
+            except CorruptRecord as error:
+                self.failure = str(error)
+                _LOG.error("the log is damaged, its record is passed over: %s", error)
+                self.positions[error.lane] = error.offset
+                continue
+            self._apply(records)
+            read_bytes = sum(len(record.payload) for record in records)
+            if read_bytes < _READ_BYTES // 2:
+                self.caught_up_ms = asked_ms
+            elif records:
+                self.caught_up_ms = max(self.caught_up_ms, records[-1].appended_ms)
+            self.failure = None
+            now = time.monotonic()
+            if now >= next_expiry and self._until_ms is None:
+                self._state.expire(asked_ms)
+                next_expiry = now + _EXPIRE_EVERY_S
+            due = now >= next_snapshot or self._snapshot_wanted.is_set()
+            if due and self._until_ms is None and not self._writing_snapshot():
+                self._snapshot_wanted.clear()
+                next_snapshot = now + settings.snapshot_every_s
+                self._take_snapshot()
+
+    def _apply(self, records: list[Record]) -> None:
+        """Apply records together: a hundred small ones cost little more than one."""
+        for imported in (False, True):
+            batches, offsets = [], []
+            for record in records:
+                batch = self._decoded(record, imported)
+                if batch is not None and batch.num_rows:
+                    batches.append(pa.table(batch))
+                    offsets.append(np.full(batch.num_rows, record.offset))
+            if batches:
+                together = pa.concat_tables(batches, promote_options="default").combine_chunks()
+                self._state.apply(together.to_batches()[0], np.concatenate(offsets), imported)
+        for record in records:
+            self.positions[record.lane] = record.offset
+
+    def _decoded(self, record: Record, imported: bool) -> pa.RecordBatch | None:
+        try:
+            batch = decode(record.payload)
+        except UnreadableBatch as error:
+            if not imported:
+                _LOG.error(
+                    "lane %d offset %d is passed over: %s", record.lane, record.offset, error
+                )
+                self._state.counters["unreadable_records"] += 1
+            return None
+        if is_imported(batch) != imported:
+            return None
+        if self._until_ms is not None:
+            batch = batch.filter(pc.less_equal(batch.column("time_ms"), self._until_ms))
+        return batch.replace_schema_metadata(None)
+
+    def _writing_snapshot(self) -> bool:
+        return self._snapshot_writer is not None and self._snapshot_writer.is_alive()
+
+    def _take_snapshot(self) -> None:
+        captured = snapshot.capture(self._state, self.positions)
+
+        def write() -> None:
+            try:
+                folder = snapshot.write(captured, self._snapshots)
+                self.last_snapshot = folder.name
+                snapshot.prune(self._snapshots, self._state.settings.shards.snapshots_kept)
+            except OSError as error:
+                _LOG.error("snapshot failed, the older ones stay: %s", error)
+
+        self._snapshot_writer = threading.Thread(target=write, name="snapshot", daemon=True)
+        self._snapshot_writer.start()
+

@@ -1,0 +1,65 @@
+"""Dense synthetic events for benchmarks: as many follows, posts and favourites as asked."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from cluster.events import Kind
+from cluster.ids import Ids
+from cluster.settings import DAY_MS
+
+_BATCH = 50_000
+
+
+@dataclass(frozen=True)
+class DenseWorld:
+    """Sizes of a world in which every viewer has more candidates than are asked for."""
+
+    users: int = 20_000
+    follows: int = 200
+    posts: int = 100_000
+    favourites: int = 2_000_000
+    seed: int = 0
+
+    def batches(self, now_ms: int) -> Iterator[pa.RecordBatch]:
+        """Events of the last day, by kind: follows, then posts, then favourites, by time."""
+        rng = np.random.default_rng(self.seed)
+        n = self.users * self.follows
+        actors = np.repeat(self.user_ids(), self.follows)
+        # Popularity falls with the rank of a user like a power, as on any social network.
+        targets = 1 + (self.users * rng.random(n) ** 2).astype(np.int64)
+        apart = actors != targets
+        times_ms = np.full(int(apart.sum()), now_ms - DAY_MS)
+        yield from _sliced(Kind.FOLLOW, times_ms, actor_id=actors[apart], target_id=targets[apart])
+
+        authors = 1 + (self.users * rng.random(self.posts) ** 1.3).astype(np.int64)
+        created_ms = now_ms - DAY_MS + np.sort(rng.integers(1, DAY_MS - 1000, self.posts))
+        post_ids = np.arange(1, self.posts + 1) + 10**12
+        yield from _sliced(Kind.POST_CREATE, created_ms, post_id=post_ids, author_id=authors)
+
+        posts = (self.posts * rng.random(self.favourites) ** 1.5).astype(np.int64)
+        actors = 1 + (self.users * rng.random(self.favourites) ** 1.3).astype(np.int64)
+        age_ms = now_ms - created_ms[posts]
+        favoured_ms = now_ms - (age_ms * rng.random(self.favourites)).astype(np.int64)
+        order = np.argsort(favoured_ms)
+        yield from _sliced(
+            Kind.FAVOURITE,
+            favoured_ms[order],
+            actor_id=actors[order],
+            post_id=post_ids[posts[order]],
+            author_id=authors[posts[order]],
+        )
+
+    def user_ids(self) -> Ids:
+        """All users."""
+        return np.arange(1, self.users + 1)
+
+
+def _sliced(kind: Kind, times_ms: Ids, **columns: Ids) -> Iterator[pa.RecordBatch]:
+    for start in range(0, len(times_ms), _BATCH):
+        part = slice(start, start + _BATCH)
+        kinds = np.full(len(times_ms[part]), kind, np.uint8)
+        given = {name: values[part] for name, values in columns.items()}
+        yield pa.RecordBatch.from_pydict({"kind": kinds, "time_ms": times_ms[part], **given})
