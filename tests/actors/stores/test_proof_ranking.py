@@ -1,0 +1,146 @@
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.stores.proof_ranking import (
+    PostFilter,
+    ProofGate,
+    Proofs,
+    RankedPosts,
+    rank_proofs,
+    score_floor,
+)
+
+FAVOURITE, REPOST, AUTHOR = 1, 2, 4
+SEEDS = np.array([100, 200, 300, 400])
+WEIGHTS = np.array([0.5, 0.25, 0.5, 2.0])
+
+Proof = tuple[int, int, int]  # seed index, kind, time
+
+
+def proofs_of(groups: dict[int, Sequence[Proof]], author_id: int = 9) -> Proofs:
+    flat = [proof for group in groups.values() for proof in sorted(group)]
+    seeds, kinds, times_ms = np.array(flat, np.int64).reshape(-1, 3).T
+    return Proofs(
+        np.array(list(groups), np.int64),
+        np.full(len(groups), author_id, np.int64),
+        np.cumsum([0, *map(len, groups.values())]).astype(np.int32),
+        seeds.astype(np.int32),
+        kinds.astype(np.uint8),
+        times_ms,
+    )
+
+
+def rank(groups: dict[int, Sequence[Proof]], gate: ProofGate | None = None) -> RankedPosts:
+    return rank_proofs([proofs_of(groups)], SEEDS, WEIGHTS, k=10, gate=gate)
+
+
+def test_scores_add_weights_over_seeds_and_kinds() -> None:
+    ranked = rank({5: [(0, 1, 7), (0, 2, 8), (1, 1, 3)], 6: [(3, 1, 4)], 7: [(1, 1, 1)]})
+    assert ranked.post_ids.tolist() == [6, 5, 7]
+    assert ranked.scores.tolist() == [2.0, 1.25, 0.25]
+    assert ranked.newest_ms.tolist() == [4, 8, 1]
+
+
+def test_ties_go_by_newest_proof_then_post_id() -> None:
+    ranked = rank({5: [(0, 1, 7)], 6: [(2, 1, 7)], 4: [(0, 1, 9)], 8: [(2, 1, 6)]})
+    assert ranked.post_ids.tolist() == [4, 6, 5, 8]
+
+
+def test_the_gate_wants_enough_users_of_one_kind_or_of_a_union() -> None:
+    groups = {
+        5: [(0, FAVOURITE, 1), (1, FAVOURITE, 1)],
+        6: [(0, FAVOURITE, 1), (1, REPOST, 1)],
+        7: [(0, FAVOURITE, 1), (0, REPOST, 1)],
+        8: [(0, 0, 1), (1, 0, 1)],
+    }
+    either = 1 << FAVOURITE | 1 << REPOST
+    two = ProofGate(min_users=2, kinds_mask=either)
+    assert rank(groups, two).post_ids.tolist() == [5]
+    union = ProofGate(min_users=2, kinds_mask=either, unions=(either,))
+    assert sorted(rank(groups, union).post_ids.tolist()) == [5, 6]
+
+
+@pytest.mark.parametrize("min_users", [1, 2])
+def test_an_author_among_the_users_makes_the_kind_need_one_more(min_users: int) -> None:
+    others = [(seed, FAVOURITE, 1) for seed in range(1, 4)]
+    gate = ProofGate(min_users=min_users)
+    for n, passes in ((min_users - 1, False), (min_users, True)):
+        part = proofs_of({5: [(0, FAVOURITE, 1), *others[:n]]}, author_id=100)
+        ranked = rank_proofs([part], SEEDS, WEIGHTS, k=3, gate=gate)
+        assert ranked.post_ids.tolist() == ([5] if passes else [])
+
+
+def test_authorship_itself_needs_no_more() -> None:
+    part = proofs_of({5: [(0, AUTHOR, 1)]}, author_id=100)
+    assert rank_proofs([part], SEEDS, WEIGHTS, k=3).post_ids.tolist() == [5]
+
+
+def test_kinds_outside_the_mask_score_but_neither_pass_nor_show() -> None:
+    gate = ProofGate(kinds_mask=1 << FAVOURITE)
+    ranked = rank({5: [(0, REPOST, 1)], 6: [(1, FAVOURITE, 3), (3, REPOST, 5)]}, gate)
+    assert ranked.post_ids.tolist() == [6]
+    assert ranked.scores.tolist() == [2.25]
+    assert ranked.proofs.kinds.tolist() == [FAVOURITE]
+
+
+def test_filters_apply_before_the_best_are_chosen() -> None:
+    part = proofs_of({post: [(0, 1, post)] for post in range(1, 9)})
+    part = Proofs(
+        part.post_ids, part.post_ids % 3, part.offsets, part.seed_indices, part.kinds, part.times_ms
+    )
+    for post_filter, left in (
+        (PostFilter(), [8, 7]),
+        (PostFilter(excluded_post_ids=np.array([7, 8, 99])), [6, 5]),
+        (PostFilter(excluded_author_ids=np.array([2, 1])), [6, 3]),
+        (PostFilter(allowed_author_ids=np.array([1])), [7, 4]),
+        (PostFilter(allowed_author_ids=np.zeros(0, np.int64)), []),
+        (PostFilter(min_post_id=8), [8]),
+    ):
+        ranked = rank_proofs([part], SEEDS, WEIGHTS, k=2, post_filter=post_filter)
+        assert ranked.post_ids.tolist() == left, post_filter
+
+
+def test_the_heaviest_seeds_are_shown_with_all_their_kinds() -> None:
+    group = [(0, 1, 10), (1, 1, 11), (2, 1, 12), (2, 2, 13), (3, 2, 14)]
+    ranked = rank_proofs([proofs_of({5: group})], SEEDS, WEIGHTS, k=1, max_proofs=3)
+    shown = ranked.proofs
+    assert shown.seed_indices.tolist() == [3, 0, 2, 2]
+    assert shown.times_ms.tolist() == [14, 10, 12, 13]
+    none = rank_proofs([proofs_of({5: group})], SEEDS, WEIGHTS, k=1, max_proofs=0)
+    assert none.proofs.offsets.tolist() == [0, 0]
+
+
+def test_parts_merge_in_seed_order_so_that_sums_agree_to_the_last_bit() -> None:
+    weights = np.array([0.1, 0.2, 0.3, 1e16])
+    whole = proofs_of({5: [(seed, 1, seed) for seed in range(4)]})
+    odd = proofs_of({5: [(1, 1, 1), (3, 1, 3)]})
+    even = proofs_of({5: [(0, 1, 0), (2, 1, 2)]})
+    expected = rank_proofs([whole], SEEDS, weights, k=1)
+    for parts in ([odd, even], [even, odd]):
+        ranked = rank_proofs(parts, SEEDS, weights, k=1)
+        assert ranked.scores.tolist() == expected.scores.tolist()
+        assert ranked.proofs.seed_indices.tolist() == [3, 2, 1, 0]
+
+
+def test_no_room_and_no_parts_posts() -> None:
+    assert len(rank_proofs([proofs_of({5: [(0, 1, 1)]})], SEEDS, WEIGHTS, k=0).post_ids) == 0
+    assert len(rank_proofs([proofs_of({}), proofs_of({})], SEEDS, WEIGHTS, k=5).post_ids) == 0
+
+
+@given(
+    st.lists(st.floats(0, 1e9) | st.sampled_from([0.0, 1.0, 1e-300]), max_size=300),
+    st.integers(0, 120),
+)
+def test_the_floor_is_reached_by_enough_scores(scores: list[float], count: int) -> None:
+    floor = score_floor(np.array(scores, np.float64), count)
+    assert sum(score >= floor for score in scores) >= min(count, len(scores))
+
+
+def test_the_floor_keeps_few_more_than_wanted() -> None:
+    scores = np.random.default_rng(0).random(30_000)
+    kept = int((scores >= score_floor(scores, 1_000)).sum())
+    assert 1_000 <= kept < 1_200

@@ -1,0 +1,107 @@
+"""F13: events redelivered and reordered leave the state as if each came once, in time order."""
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.worlds import (
+    DAY_MS,
+    HOUR_MS,
+    USERS,
+    Clock,
+    Event,
+    answers,
+    apply,
+    cut,
+    empty_states,
+    worlds,
+)
+from cluster.events import Kind
+
+
+@st.composite
+def deliveries(draw: st.DrawFn, **world: Any) -> tuple[list[Event], list[list[Event]]]:
+    """Events in time order, and the same ones out of order, in batches, with repetitions."""
+    events = draw(worlds(**world))
+    again = draw(st.lists(st.sampled_from(events), max_size=10)) if events else []
+    order = draw(st.permutations([*events, *again]))
+    batches = cut(draw, order)
+    if batches:
+        batches += draw(st.lists(st.sampled_from(batches), max_size=2))
+    return events, batches
+
+
+@settings(max_examples=60)
+@given(deliveries(), st.sampled_from([1, 3]))
+def test_within_the_window_order_and_repetition_do_not_matter(
+    delivery: tuple[list[Event], list[list[Event]]], n_shards: int
+) -> None:
+    events, batches = delivery
+    once, often = empty_states(n_shards), empty_states(n_shards)
+    apply(once, events)
+    for offset, batch in enumerate(batches, 1):
+        apply(often, batch, offset=offset)
+    assert answers(often) == answers(once)
+    assert sum(s.counters["late"] for s in often) == 0
+    assert [s.counters["applied"] for s in often] == [s.counters["applied"] for s in once]
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> tuple[list[Event], list[list[Event]]]:
+    events = draw(worlds(span_ms=20 * DAY_MS))
+    return events, cut(draw, draw(st.permutations(events)))
+
+
+@settings(max_examples=40)
+@given(histories())
+def test_imported_history_may_come_in_any_order(
+    history: tuple[list[Event], list[list[Event]]],
+) -> None:
+    events, batches = history
+    ordered, shuffled = empty_states(1), empty_states(1)
+    apply(ordered, events, imported=True)
+    for offset, batch in enumerate(batches, 1):
+        apply(shuffled, batch, offset=offset, imported=True)
+    assert answers(shuffled) == answers(ordered)
+
+
+@settings(max_examples=30)
+@given(worlds(), worlds())
+def test_past_the_window_late_events_are_refused_and_counted(
+    events: list[Event], late: list[Event]
+) -> None:
+    # Every lane has its own watermark: an edge of each user moves those that concern them.
+    clock = Clock()
+    news = [
+        clock.edge(Kind.FOLLOW, user, other, event_id=900 + k)
+        for k, (user, other) in enumerate(zip(USERS, [*USERS[1:], USERS[0]], strict=True))
+    ]
+    with_late, without = empty_states(2), empty_states(2)
+    for states in (with_late, without):
+        apply(states, events)
+        apply(states, news, offset=2)
+    old = [e | {"time_ms": e["time_ms"] - 5 * DAY_MS, "event_id": e["event_id"] + 500} for e in late]
+    apply(with_late, old, offset=3)
+    assert answers(with_late) == answers(without)
+    applied = [s.counters["applied"] for s in without]
+    assert [s.counters["applied"] for s in with_late] == applied
+    rows = sum(1 for s in with_late for _ in range(s.counters["late"]))
+    assert rows >= len(old)
+
+
+def test_an_event_is_repeated_at_the_very_end_of_the_window() -> None:
+    clock = Clock()
+    first = clock.on_post(Kind.FAVOURITE, USERS[1], 1_000, USERS[0])
+    states = empty_states(1)
+    apply(states, [first])
+    at_the_end = clock.on_post(
+        Kind.FAVOURITE, USERS[1], 1_001, USERS[0], time_ms=first["time_ms"] + 24 * HOUR_MS
+    )
+    apply(states, [at_the_end], offset=2)
+    apply(states, [first], offset=3)
+    assert (states[0].counters["repeated"], states[0].counters["late"]) == (2, 0)
+    past_it = at_the_end | {"event_id": 77, "time_ms": at_the_end["time_ms"] + 1}
+    apply(states, [past_it], offset=4)
+    apply(states, [first], offset=5)
+    assert (states[0].counters["repeated"], states[0].counters["late"]) == (2, 2)

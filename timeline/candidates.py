@@ -1,0 +1,129 @@
+"""The columnar batch of candidates that a request works on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from actors.features.light import FEATURES, POST_FEATURES
+from actors.posts import FoundPosts
+from cluster.ids import Ids
+
+Floats = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+MAX_PROOFS = 10
+N_POST_FEATURES = len(POST_FEATURES)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Posts that may be shown; every array has n rows, one a candidate."""
+
+    post_ids: Ids
+    author_ids: Ids
+    created_ms: Ids
+    newest_ids: Ids
+    repost_of_ids: Ids
+    linked_author_ids: Ids
+    """Shape (n, 3): authors of the posts replied to, quoted and reposted; 0 for none."""
+    deleted: Mask
+    author_gone: Mask
+    author_protected: Mask
+    is_reply: Mask
+    has_uri: Mask
+    sources: npt.NDArray[np.uint32]
+    """Bit i: source i of the product found the post."""
+    source: npt.NDArray[np.int8]
+    """The first source that found it; what it counts under."""
+    features: Floats
+    """Shape (n, len(FEATURES))."""
+    proof_ids: Ids
+    """Shape (n, MAX_PROOFS): users whose engagement is the proof, heaviest first; 0 pads."""
+    proof_kinds: npt.NDArray[np.uint8]
+    """Shape (n, MAX_PROOFS): the engagement's code in the interaction graph."""
+    scores: Floats
+    """The ranking score so far."""
+
+    def __len__(self) -> int:
+        return len(self.post_ids)
+
+    def take(self, rows: npt.NDArray[np.int64] | Mask) -> "Candidates":
+        """Candidates at the given rows, or of a mask."""
+        return Candidates(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+
+    def with_scores(self, scores: Floats) -> "Candidates":
+        """The same candidates with other scores."""
+        return replace(self, scores=scores.astype(np.float32, copy=False))
+
+    def feature(self, name: str) -> Floats:
+        """One feature of all candidates."""
+        return self.features[:, FEATURES.index(name)]
+
+
+def from_found(found: FoundPosts, source: int) -> Candidates:
+    """Candidates of one source from what a shard found, scored by its ranks."""
+    n = len(found.post_ids)
+    features = np.zeros((n, len(FEATURES)), np.float32)
+    features[:, :N_POST_FEATURES] = found.features
+    return Candidates(
+        post_ids=found.post_ids,
+        author_ids=found.author_ids,
+        created_ms=found.created_ms,
+        newest_ids=found.newest_ids,
+        repost_of_ids=found.repost_of_ids,
+        linked_author_ids=found.linked_author_ids,
+        deleted=found.deleted,
+        author_gone=found.author_gone,
+        author_protected=found.author_protected,
+        is_reply=found.is_reply,
+        has_uri=found.has_uri,
+        sources=np.full(n, 1 << source, np.uint32),
+        source=np.full(n, source, np.int8),
+        features=features,
+        proof_ids=np.zeros((n, MAX_PROOFS), np.int64),
+        proof_kinds=np.zeros((n, MAX_PROOFS), np.uint8),
+        scores=found.ranks,
+    )
+
+
+def best_of(parts: Sequence[FoundPosts], source: int, limit: int) -> Candidates:
+    """The `limit` best candidates of all shards, by what the shards ranked by."""
+    if not parts:
+        return NONE
+    together = concatenate([from_found(found, source) for found in parts])
+    return together.take(np.lexsort((together.post_ids, -together.scores))[:limit])
+
+
+def concatenate(parts: Sequence[Candidates]) -> Candidates:
+    """All candidates of several batches, in order."""
+    return Candidates(
+        **{
+            f.name: np.concatenate([getattr(part, f.name) for part in parts])
+            for f in fields(Candidates)
+        }
+    )
+
+
+def first_copies(candidates: Candidates) -> Candidates:
+    """One candidate a post: the first copy, with the sources of all as evidence."""
+    _, first, at = np.unique(candidates.post_ids, return_index=True, return_inverse=True)
+    sources = np.zeros(len(first), np.uint32)
+    np.bitwise_or.at(sources, at, candidates.sources)
+    order = np.argsort(first)
+    kept = candidates.take(first[order])
+    return replace(kept, sources=sources[order])
+
+
+NONE = from_found(
+    FoundPosts(
+        *(np.empty(0, np.int64) for _ in range(5)),
+        np.empty((0, 3), np.int64),
+        *(np.empty(0, np.bool_) for _ in range(5)),
+        np.empty((0, N_POST_FEATURES), np.float32),
+        np.empty(0, np.float32),
+    ),
+    0,
+)
+"""No candidates."""

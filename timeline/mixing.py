@@ -1,0 +1,45 @@
+"""What is shown of what is left: caps, order, and the length of the page."""
+
+import numpy as np
+import numpy.typing as npt
+
+from timeline.candidates import Candidates
+from timeline.query import Query
+
+Rows = npt.NDArray[np.int64]
+
+
+def best_per_author_out_of_network(query: Query, candidates: Candidates) -> Rows:
+    """Of each author whom the viewer does not follow, the best post of each source."""
+    followed = candidates.feature("is_followed") > 0
+    order = best_first(candidates)
+    group = np.stack([candidates.author_ids[order], candidates.source[order]], axis=1)
+    _, first = np.unique(group, axis=0, return_index=True)
+    best = np.zeros(len(order), bool)
+    best[first] = True
+    kept: Rows = np.sort(order[best | followed[order]])
+    return kept
+
+
+def page(query: Query, candidates: Candidates) -> Rows:
+    """The best posts, at most so many of either side of the network, and `limit` in all."""
+    limits = query.settings.for_you
+    order = best_first(candidates)
+    followed = candidates.feature("is_followed")[order] > 0
+    within = np.where(
+        followed,
+        np.cumsum(followed) <= limits.max_in_network,
+        np.cumsum(~followed) <= limits.max_out_of_network,
+    )
+    return order[within][: query.limit]
+
+
+def newest_first(query: Query, candidates: Candidates) -> Rows:
+    """The newest posts, `limit` of them."""
+    order = np.lexsort((-candidates.post_ids, -candidates.created_ms))
+    return order[: query.limit]
+
+
+def best_first(candidates: Candidates) -> Rows:
+    """Rows by score, ties by post id, so that the order is the same everywhere."""
+    return np.lexsort((candidates.post_ids, -candidates.scores))

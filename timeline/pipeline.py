@@ -1,0 +1,234 @@
+"""A product is a list of named stages; the framework runs, times and traces them.
+
+What a stage dropped or rescored is recorded here and nowhere else, so *why is this post
+here*, and *why is that one not*, need no code of their own in any stage.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from actors.state import Failed, Question
+from cluster.ids import Ids
+from timeline.candidates import NONE, Candidates, Floats, Mask, concatenate, first_copies
+from timeline.query import Query
+
+_LOG = logging.getLogger(__name__)
+
+Questions = Mapping[int, Sequence[Question]]
+
+
+class Source(Protocol):
+    """Finds candidates: asks shards in the common wave, and reads their answers.
+
+    `name` says which system of the original it is. The answers given to `candidates` are
+    the source's own, by shard, in the order of its questions; shards that did not answer
+    are missing.
+    """
+
+    name: str
+
+    def questions(self, query: Query) -> Questions:
+        """What to ask which shard."""
+
+    def candidates(
+        self, query: Query, answers: Mapping[int, Sequence[Any]], number: int
+    ) -> Candidates:
+        """The candidates, best first; `number` is this source's place in the product."""
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """A stage that learns something about the query; False ends the pipeline, empty."""
+
+    name: str
+    run: Callable[[Query], bool]
+
+
+@dataclass(frozen=True)
+class Retrieve:
+    """A stage that asks all sources' questions in one wave and merges what they find."""
+
+    name: str
+    sources: Sequence[Source]
+    share: float = 0.6
+
+
+@dataclass(frozen=True)
+class Extend:
+    """A stage that completes candidates: the same posts, with more known of them."""
+
+    name: str
+    run: Callable[[Query, Candidates], Candidates]
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A stage that keeps candidates: True stays."""
+
+    name: str
+    keep: Callable[[Query, Candidates], Mask]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A stage that sets every score."""
+
+    name: str
+    run: Callable[[Query, Candidates], Floats]
+
+
+@dataclass(frozen=True)
+class Rescore:
+    """A stage that multiplies scores by factors."""
+
+    name: str
+    factors: Callable[[Query, Candidates], Floats]
+
+
+@dataclass(frozen=True)
+class Select:
+    """A stage that chooses and orders: the rows to go on with."""
+
+    name: str
+    rows: Callable[[Query, Candidates], npt.NDArray[np.int64]]
+
+
+Stage = Prepare | Retrieve | Extend | Filter | Score | Rescore | Select
+
+
+@dataclass
+class StageTrace:
+    """What one stage did."""
+
+    name: str
+    ms: float
+    n_in: int
+    n_out: int
+    dropped: Ids | None = None
+    """Posts that the stage removed."""
+    post_ids: Ids | None = None
+    """For a stage that scores: the posts it scored, beside `values`."""
+    values: Floats | None = None
+    """Scores set, or factors applied."""
+
+
+@dataclass
+class Trace:
+    """What a request did, stage by stage."""
+
+    stages: list[StageTrace] = field(default_factory=list)
+    found: Candidates = NONE
+    """Every candidate as merged and completed, before the first filter."""
+    per_source: dict[str, int] = field(default_factory=dict)
+    """Candidates that each source found, before they were merged."""
+
+    def timings_ms(self) -> dict[str, float]:
+        """Milliseconds by stage."""
+        return {stage.name: round(stage.ms, 3) for stage in self.stages}
+
+    def funnel(self) -> list[tuple[str, int, int]]:
+        """(stage, candidates in, candidates out) of every stage that may change them."""
+        return [(s.name, s.n_in, s.n_out) for s in self.stages if s.n_in or s.n_out]
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A product: its name and its stages, in order."""
+
+    name: str
+    stages: Sequence[Stage]
+
+    @property
+    def source_names(self) -> list[str]:
+        """Names of all sources, in the order in which the product numbers them."""
+        return [source.name for stage in self.stages if isinstance(stage, Retrieve)
+                for source in stage.sources]
+
+    def run(self, query: Query) -> tuple[Candidates, Trace]:
+        """Run all stages; what is left at the end is the answer, in order."""
+        trace = Trace()
+        candidates = NONE
+        for stage in self.stages:
+            started = time.perf_counter()
+            before = candidates
+            record = StageTrace(stage.name, 0.0, len(before), 0)
+            go_on = True
+            match stage:
+                case Prepare():
+                    go_on = stage.run(query)
+                case Retrieve():
+                    candidates = _retrieve(stage, query, trace)
+                case Extend():
+                    candidates = stage.run(query, candidates)
+                    trace.found = candidates
+                case Filter():
+                    kept = stage.keep(query, candidates)
+                    if not kept.all():
+                        record.dropped = candidates.post_ids[~kept]
+                        candidates = candidates.take(kept)
+                case Score():
+                    scores = stage.run(query, candidates)
+                    record.post_ids, record.values = candidates.post_ids, scores
+                    candidates = candidates.with_scores(scores)
+                case Rescore():
+                    factors = stage.factors(query, candidates)
+                    changed = factors != 1
+                    record.post_ids = candidates.post_ids[changed]
+                    record.values = factors[changed]
+                    candidates = candidates.with_scores(candidates.scores * factors)
+                case Select():
+                    rows = stage.rows(query, candidates)
+                    left_out = np.ones(len(candidates), bool)
+                    left_out[rows] = False
+                    record.dropped = candidates.post_ids[left_out]
+                    candidates = candidates.take(rows)
+            record.ms = (time.perf_counter() - started) * 1000
+            record.n_out = len(candidates)
+            trace.stages.append(record)
+            if not go_on:
+                return NONE, trace
+        return candidates, trace
+
+
+def _retrieve(stage: Retrieve, query: Query, trace: Trace) -> Candidates:
+    wave: dict[int, list[Question]] = {}
+    places: list[dict[int, slice]] = []
+    for source in stage.sources:
+        mine = {}
+        for shard, questions in source.questions(query).items():
+            asked = wave.setdefault(shard, [])
+            mine[shard] = slice(len(asked), len(asked) + len(questions))
+            asked.extend(questions)
+        places.append(mine)
+    replies = query.ask(wave, stage.share).replies if wave else {}
+    parts = []
+    for number, (source, mine) in enumerate(zip(stage.sources, places, strict=True)):
+        answers = {s: replies[s].answers[mine[s]] for s in mine if s in replies}
+        found = _found_by(source, query, answers, number)
+        trace.per_source[source.name] = len(found)
+        parts.append(found)
+    return first_copies(concatenate(parts)) if parts else NONE
+
+
+def _found_by(
+    source: Source, query: Query, answers: dict[int, list[Any]], number: int
+) -> Candidates:
+    """A source's candidates; one that fails costs its candidates, not the request."""
+    failed = {s for s, given in answers.items() if any(isinstance(a, Failed) for a in given)}
+    for shard in failed:
+        del answers[shard]
+    try:
+        found = source.candidates(query, answers, number)
+    except Exception:
+        _LOG.exception("source %s failed", source.name)
+        failed.add(-1)
+        found = NONE
+    if failed:
+        query.note(source.name)
+    return found

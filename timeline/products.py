@@ -1,0 +1,57 @@
+"""The products: For You and Following, each read from top to bottom."""
+
+from functools import partial
+
+from actors.models import Models
+from timeline import filters, mixing
+from timeline.hydration import complete, fetch_viewer
+from timeline.pipeline import Extend, Filter, Pipeline, Prepare, Rescore, Retrieve, Score, Select
+from timeline.scoring import author_diversity, light_ranker
+from timeline.sources.following import Following
+from timeline.sources.in_network import InNetwork
+from timeline.sources.popular import Popular
+from timeline.sources.user_tweet_entity_graph import UserTweetEntityGraph
+
+
+def for_you(models: Models) -> Pipeline:
+    """Candidates of all sources, ranked, filtered and mixed."""
+    return Pipeline(
+        "for_you",
+        [
+            Prepare("viewer_context", fetch_viewer),
+            Retrieve("candidates", [InNetwork(), UserTweetEntityGraph(), Popular()]),
+            Extend("hydration", complete),
+            Filter("unknown_or_deleted", filters.known),
+            Filter("protected", filters.not_protected),
+            Filter("window", filters.recent),
+            Filter("own_posts", filters.not_own),
+            Filter("blocked", filters.not_blocked),
+            Filter("muted", filters.not_muted),
+            Filter("repost_duplicates", filters.one_per_repost),
+            Filter("seen", filters.not_seen),
+            Filter("served", filters.not_served),
+            Filter("negative_feedback", filters.not_disliked),
+            Score("light_ranker", partial(light_ranker, models)),
+            Rescore("author_diversity", author_diversity),
+            Select("best_per_author", mixing.best_per_author_out_of_network),
+            Select("page", mixing.page),
+        ],
+    )
+
+
+def following() -> Pipeline:
+    """Every post of those the viewer follows, newest first; nothing is ranked."""
+    return Pipeline(
+        "following",
+        [
+            Prepare("viewer_context", fetch_viewer),
+            Retrieve("candidates", [Following()]),
+            Extend("hydration", complete),
+            Filter("unknown_or_deleted", filters.known),
+            Filter("served", filters.after_cursor),
+            Filter("blocked", filters.not_blocked),
+            Filter("muted", filters.not_muted),
+            Filter("own_posts", filters.not_own),
+            Select("page", mixing.newest_first),
+        ],
+    )

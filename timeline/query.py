@@ -1,0 +1,88 @@
+"""One request: who asks, when, and what is known by then."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from actors.graph import ViewerContext
+from actors.router import Gathered, Router, Wave, shards_of
+from cluster.ids import Ids
+from cluster.settings import Settings
+from timeline.social_proof import SocialProof
+
+LIGHT_USER_FOLLOWS = 50
+"""Viewers who follow fewer count as light users, whose window is doubled."""
+
+
+@dataclass
+class Query:
+    """A request for a timeline, filled in as its stages learn more."""
+
+    viewer_id: int
+    now_ms: int
+    limit: int
+    request_id: str
+    settings: Settings
+    router: Router
+    seed: int = 0
+    deadline_s: float = 1e9
+    """On the monotonic clock."""
+    chain: npt.NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
+    """Hashes of the posts that earlier pages of this cursor chain served, sorted."""
+    before: tuple[int, int] | None = None
+    """Following: only posts before this (creation time in ms, post id)."""
+    context: ViewerContext | None = None
+    fallback_version: str = "untrained"
+    """The light ranker of a system in which none was ever activated."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """The artifact version that each stage of this request uses."""
+    degraded: list[str] = field(default_factory=list)
+    reason: str | None = None
+    """Why the timeline is not an ordinary one, such as `cold_start`."""
+    proof: SocialProof | None = None
+    """What the graph traversal found, for posts of every source."""
+
+    @property
+    def viewer_shard(self) -> int:
+        """The shard in which the viewer lives."""
+        viewer = np.array([self.viewer_id], np.int64)
+        return int(shards_of(viewer, self.router.n_shards)[0])
+
+    @property
+    def viewer(self) -> ViewerContext:
+        """The viewer's context; stages that need it come after the one that fetches it."""
+        if self.context is None:
+            raise LookupError("the viewer's context was not fetched")
+        return self.context
+
+    def followed(self) -> Ids:
+        """Whom the viewer follows and neither muted nor is blocked from, sorted."""
+        viewer = self.viewer
+        hidden = np.concatenate([viewer.blocks, viewer.blocked_by, viewer.mutes])
+        return np.setdiff1d(viewer.follows, hidden)
+
+    def left_s(self) -> float:
+        """Time left before the deadline."""
+        return max(self.deadline_s - time.monotonic(), 0.0)
+
+    def ask(self, wave: Wave, share: float) -> Gathered:
+        """Ask shards within a share of the time left; note those that did not answer.
+
+        A shard too far behind the log counts as one that did not answer: it might not know
+        of a block or a deletion.
+        """
+        gathered = self.router.ask(wave, self.left_s() * share)
+        stale_ms = self.settings.shards.stale_after_ms
+        fresh = {s: r for s, r in gathered.replies.items() if r.lag_ms <= stale_ms}
+        for shard in wave:
+            if shard not in fresh:
+                self.note(f"shard_{shard}")
+        return Gathered(fresh, gathered.missing)
+
+    def note(self, what: str) -> None:
+        """Say in the answer that `what` is missing from it."""
+        if what not in self.degraded:
+            self.degraded.append(what)

@@ -1,0 +1,1 @@
+"""Candidate sources, each named after its system in the original."""

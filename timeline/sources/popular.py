@@ -1,0 +1,38 @@
+"""Popular posts: supply for viewers whose own network is silent or unknown."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from actors.questions import AskPopular
+from timeline.candidates import Candidates, best_of
+from timeline.pipeline import Questions
+from timeline.query import LIGHT_USER_FOLLOWS, Query
+
+
+class Popular:
+    """Recent posts with many engagements, at most two of an author, from every shard.
+
+    The original has no such source in its For You pipeline but its backfill and its
+    popular-in-country lists play this part: without it a new user would see nothing.
+    """
+
+    name = "popular"
+
+    def questions(self, query: Query) -> Questions:
+        """Ask every shard for its most popular posts, for viewers who follow few."""
+        if len(query.viewer.follows) >= LIGHT_USER_FOLLOWS:
+            return {}
+        question = AskPopular(
+            language=query.viewer.language,
+            since_ms=query.now_ms - query.settings.windows.popular_ms,
+            now_ms=query.now_ms,
+            limit=query.settings.for_you.popular_results,
+        )
+        return {shard: [question] for shard in range(query.router.n_shards)}
+
+    def candidates(
+        self, query: Query, answers: Mapping[int, Sequence[Any]], number: int
+    ) -> Candidates:
+        """The most popular of all shards' posts."""
+        limit = query.settings.for_you.popular_results
+        return best_of([found for found, in answers.values()], number, limit)
