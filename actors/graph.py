@@ -103,6 +103,11 @@ class ViewerContext:
     affinities: npt.NDArray[np.float32]
     """Decayed engagement with the author of the same place in `affine_ids`."""
 
+    def heard(self) -> Ids:
+        """Whom the viewer follows and neither muted nor is blocked from, sorted."""
+        hidden = np.concatenate([self.blocks, self.blocked_by, self.mutes])
+        return np.setdiff1d(self.follows, hidden)
+
 
 class GraphKind:
     """The graph state of one shard; every edge lives with each user it concerns."""
@@ -161,7 +166,9 @@ class GraphKind:
         self.feedback.expire(now_ms - windows.negative_ms)
         self.views.expire(now_ms - max(windows.seen_ms, windows.served_ms))
 
-    def context(self, viewer_id: int, now_ms: int, max_follows: int, max_seen: int) -> ViewerContext:
+    def context(
+        self, viewer_id: int, now_ms: int, max_follows: int, max_seen: int
+    ) -> ViewerContext:
         """What this shard, the viewer's own, knows of the viewer at `now_ms`."""
         windows = self._windows
         one = np.array([viewer_id], np.int64)

@@ -70,7 +70,8 @@ class Rows:
     def concern(self, name: str) -> npt.NDArray[np.bool_]:
         """Whether each row is meant for the partition of its user in column `name`."""
         users = self[name]
-        return (users != 0) & (partitions_of(users) == self[PARTITION])
+        meant: npt.NDArray[np.bool_] = (users != 0) & (partitions_of(users) == self[PARTITION])
+        return meant
 
 
 @dataclass(frozen=True)
@@ -95,17 +96,17 @@ class Engagements:
         )
         parts = [
             tuple(
-                given[name] for name in ("actor_id", "post_id", "author_id", "kind", "time_ms")
+                given[name]
+                for name in ("actor_id", "post_id", "author_id", "kind", "time_ms", PARTITION)
             )
-            + (given[PARTITION],)
         ]
         created = rows.of(Kind.POST_CREATE)
         for kind, post, author in _DERIVED:
-            links = created.column(post) if len(created) else None
-            if links is not None:
+            links, writers = created.column(post), created.column(author)
+            if len(created) and links is not None and writers is not None:
                 linked = links.fill_null(0).to_numpy()
                 some = linked != 0
-                authors = created.column(author).fill_null(0).to_numpy()[some]
+                authors = writers.fill_null(0).to_numpy()[some]
                 kinds = np.full(len(authors), kind, np.uint8)
                 parts.append(
                     (

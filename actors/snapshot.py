@@ -19,7 +19,7 @@ import pyarrow as pa
 from actors.state import Activation, ShardState
 from actors.stores.columns import Array
 from actors.stores.relations import Relations
-from cluster.durable import sha256_of, sync_folder, write_file
+from cluster.durable import sha256_of, sync_file, sync_folder, write_file
 from cluster.ids import N_PARTITIONS, Ids, owners_of, partitions_of
 
 SCHEMA_VERSION = 1
@@ -229,11 +229,10 @@ def _write_file(
     name = f"{table}-{part:03d}-lane-{lane:04d}.arrow"
     arrays = {key: _arrow_of(values) for key, values in columns.items()}
     content = pa.table(arrays)
-    with pa.OSFile(str(folder / name), "wb") as sink:
-        with pa.ipc.new_file(sink, content.schema) as writer:
-            writer.write_table(content)
-    with open(folder / name, "rb") as written:
-        os.fsync(written.fileno())
+    sink = pa.OSFile(str(folder / name), "wb")
+    with sink, pa.ipc.new_file(sink, content.schema) as writer:
+        writer.write_table(content)
+    sync_file(folder / name)
     return {
         "name": name,
         "table": table,

@@ -25,9 +25,10 @@ _COLUMN_OF_KIND = {Kind.FAVOURITE: 1, Kind.REPOST: 2, Kind.REPLY: 3, Kind.QUOTE:
 def seeds_of(viewer: ViewerContext, max_seeds: int) -> tuple[Ids, npt.NDArray[np.float64]]:
     """The heaviest `max_seeds` of those the viewer follows, sorted by id, and their weights.
 
-    A weight is 1 + ln(1 + affinity): one more engaged with weighs more.
+    A weight is 1 + ln(1 + affinity): one more engaged with weighs more. Whoever the viewer
+    muted, or is blocked from, lends no proof and is not named as one.
     """
-    follows = np.sort(viewer.follows)
+    follows = viewer.heard()
     at = positions_in(viewer.affine_ids, follows)
     weights = np.ones(len(follows))
     weights[at >= 0] += np.log1p(viewer.affinities[at[at >= 0]])

@@ -10,22 +10,33 @@ import pyarrow as pa
 from actors import snapshot
 from actors.models import Models
 from actors.questions import AskContext, AskInNetwork, AskNewest, AskPopular, AskPosts, AskUris
-from actors.state import ShardState
+from actors.state import Failed, ShardState
 from actors.stores.proof_ranking import merge_proofs, rank_proofs
 from actors.stores.random_walks import salsa
 from cluster.artifacts import ArtifactStore
 from cluster.events import Kind
 from cluster.routing import route
-from cluster.settings import load
+from cluster.settings import GraphSettings, Settings
 from cluster.validation import check_objects
 
 _NOW_MS = 1_700_000_000_000
+_SINCE_MS = _NOW_MS - 86_400_000
 
 
 def main() -> None:
-    """Run a tiny shard through everything that has kernels."""
+    """Warm up, and say how long it took."""
     started = time.perf_counter()
-    settings = load(graph={"edges_per_segment": 8})
+    warm()
+    print(f"kernels compiled in {time.perf_counter() - started:.1f} s")
+
+
+def warm() -> None:
+    """Run a tiny shard through everything that has kernels.
+
+    A process that answers requests calls this before it says that it is ready: reading
+    compiled kernels from the cache takes about a second, which no request should wait for.
+    """
+    settings = Settings(graph=GraphSettings(edges_per_segment=8))
     with tempfile.TemporaryDirectory() as folder:
         models = Models(ArtifactStore(Path(folder) / "artifacts"))
         state = ShardState(settings, models)
@@ -33,9 +44,9 @@ def main() -> None:
         for offset, part in enumerate(route(batch, settings.log.lanes).values(), 1):
             state.apply(part, np.full(part.num_rows, offset), imported=False)
         _ask(state)
+        _rank(state)
         written = snapshot.write(snapshot.capture(state, {}), Path(folder) / "snapshots")
         snapshot.restore(ShardState(settings, models), written.parent)
-    print(f"kernels compiled in {time.perf_counter() - started:.1f} s")
 
 
 def _events() -> pa.RecordBatch:
@@ -60,23 +71,26 @@ def _ask(state: ShardState) -> None:
     authors = np.array([2, 3, 4], np.int64)
     posts = np.array([10, 11, 99], np.int64)
     affinities = np.ones(3, np.float32)
-    since_ms = _NOW_MS - 86_400_000
+
     answers = state.ask(
         [
             AskContext(1, _NOW_MS, 100, 100),
-            AskInNetwork(1, authors, affinities, "en", since_ms, _NOW_MS, 100, 5, "untrained"),
-            AskPopular("en", since_ms, _NOW_MS, 5),
-            AskNewest(authors, since_ms, _NOW_MS, 5),
+            AskInNetwork(1, authors, affinities, "en", _SINCE_MS, _NOW_MS, 100, 5, "untrained"),
+            AskPopular("en", _SINCE_MS, _NOW_MS, 5),
+            AskNewest(authors, _SINCE_MS, _NOW_MS, 5),
             AskPosts(posts, "en", _NOW_MS),
             AskUris(posts),
         ]
     )
-    failed = [answer for answer in answers if type(answer).__name__ == "Failed"]
+    failed = [answer for answer in answers if isinstance(answer, Failed)]
     if failed:
-        raise RuntimeError(f"a question failed while compiling: {failed[0]}")
+        raise RuntimeError(f"a question failed while compiling: {failed[0].reason}")
+
+
+def _rank(state: ShardState) -> None:
     seeds = np.array([2, 3], np.int64)
     places = np.arange(2, dtype=np.int32)
-    proofs = state.graph.second_degree(seeds, places, since_ms, (Kind.FAVOURITE,), 500)
+    proofs = state.graph.second_degree(seeds, places, _SINCE_MS, (Kind.FAVOURITE,), 500)
     rank_proofs([merge_proofs([proofs, proofs])], seeds, np.ones(2), k=5)
     salsa(state.graph.engagements, 1, seeds, np.ones(2), rng=np.random.default_rng(0))
 

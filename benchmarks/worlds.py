@@ -32,19 +32,19 @@ class DenseWorld:
         targets = 1 + (self.users * rng.random(n) ** 2).astype(np.int64)
         apart = actors != targets
         times_ms = np.full(int(apart.sum()), now_ms - DAY_MS)
-        yield from _sliced(Kind.FOLLOW, times_ms, actor_id=actors[apart], target_id=targets[apart])
+        yield from sliced(Kind.FOLLOW, times_ms, actor_id=actors[apart], target_id=targets[apart])
 
         authors = 1 + (self.users * rng.random(self.posts) ** 1.3).astype(np.int64)
         created_ms = now_ms - DAY_MS + np.sort(rng.integers(1, DAY_MS - 1000, self.posts))
         post_ids = np.arange(1, self.posts + 1) + 10**12
-        yield from _sliced(Kind.POST_CREATE, created_ms, post_id=post_ids, author_id=authors)
+        yield from sliced(Kind.POST_CREATE, created_ms, post_id=post_ids, author_id=authors)
 
         posts = (self.posts * rng.random(self.favourites) ** 1.5).astype(np.int64)
         actors = 1 + (self.users * rng.random(self.favourites) ** 1.3).astype(np.int64)
         age_ms = now_ms - created_ms[posts]
         favoured_ms = now_ms - (age_ms * rng.random(self.favourites)).astype(np.int64)
         order = np.argsort(favoured_ms)
-        yield from _sliced(
+        yield from sliced(
             Kind.FAVOURITE,
             favoured_ms[order],
             actor_id=actors[order],
@@ -57,7 +57,8 @@ class DenseWorld:
         return np.arange(1, self.users + 1)
 
 
-def _sliced(kind: Kind, times_ms: Ids, **columns: Ids) -> Iterator[pa.RecordBatch]:
+def sliced(kind: Kind, times_ms: Ids, **columns: Ids) -> Iterator[pa.RecordBatch]:
+    """Events of one kind from their columns, a batch at a time."""
     for start in range(0, len(times_ms), _BATCH):
         part = slice(start, start + _BATCH)
         kinds = np.full(len(times_ms[part]), kind, np.uint8)

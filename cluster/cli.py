@@ -339,6 +339,6 @@ def _is_known(error: Exception) -> bool:
     from cluster.log import LogError
 
     known: tuple[type[Exception], ...] = (SettingsError, UnreadableImport, LogError)
-    return isinstance(error, known) or type(error).__name__ in (
-        *("RayProblem", "LaunchError", "TrainingError", "HttpProblem", "TokenError", "UnknownFormat"),
-    )
+    # Named rather than imported: their modules import Ray.
+    named = ("RayProblem", "LaunchError", "TrainingError", "HttpProblem", "UnknownFormat")
+    return isinstance(error, known) or type(error).__name__ in named

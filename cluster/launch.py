@@ -6,7 +6,8 @@ from typing import Any
 
 import ray
 from ray import serve
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import RayError
+from ray.util import list_named_actors
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.keeper import Keeper
@@ -105,18 +106,9 @@ def status(settings: Settings) -> dict[str, Any]:
     record = ray_head.connect(settings, start=False)
     shards = []
     for shard in range(settings.shards.count):
-        try:
-            actor = ray.get_actor(shard_name(shard), settings.namespace)
-            call = actor.status.options(concurrency_group="control").remote()
-            shards.append(ray.get(call, timeout=_CALL_TIMEOUT_S))
-        except (ValueError, RayError) as error:
-            shards.append({"shard": shard, "ready": False, "failure": str(error)[:200]})
-    try:
-        keeper = ray.get(
-            ray.get_actor(KEEPER, settings.namespace).status.remote(), timeout=_CALL_TIMEOUT_S
-        )
-    except (ValueError, RayError) as error:
-        keeper = {"failure": str(error)[:200]}
+        found = _status_of(settings, shard_name(shard), concurrency_group="control")
+        shards.append({"shard": shard, "ready": False, **found})
+    keeper = _status_of(settings, KEEPER)
     return {
         "address": f"http://{record.http_host}:{record.http_port}",
         "ray": record.address,
@@ -186,10 +178,9 @@ def _actor(
         "max_pending_calls": 1_000,
         "num_cpus": 0,
     }
-    if groups:
-        remote = ray.remote(concurrency_groups=groups)(kind)
-    else:
-        remote = ray.remote(kind)
+    # Ray's types know neither actors of a variable class nor concurrency groups.
+    make: Any = ray.remote
+    remote = make(concurrency_groups=groups)(kind) if groups else make(kind)
     if settings.log.kind == "sqlite":
         node = ray.get_runtime_context().get_node_id()
         options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=False)
@@ -221,19 +212,26 @@ def _check_nodes(settings: Settings) -> None:
         )
 
 
-def _actor_names(settings: Settings) -> list[str]:
-    from ray.util import list_named_actors
+def _status_of(settings: Settings, name: str, **options: str) -> dict[str, Any]:
+    try:
+        actor: Any = ray.get_actor(name, settings.namespace)
+        call = actor.status.options(**options).remote()
+        return dict(ray.get(call, timeout=_CALL_TIMEOUT_S))
+    except (ValueError, RayError) as error:
+        return {"failure": str(error)[:200]}
 
+
+def _actor_names(settings: Settings) -> list[str]:
     listed = list_named_actors(all_namespaces=True)
     return [a["name"] for a in listed if a["namespace"] == settings.namespace]
 
 
 def _end_actor(settings: Settings, name: str) -> None:
     try:
-        actor = ray.get_actor(name, settings.namespace)
+        actor: Any = ray.get_actor(name, settings.namespace)
         stop = actor.close if name == LOG_WRITER else actor.stop
         ray.get(stop.remote(), timeout=_CALL_TIMEOUT_S)
-    except (ValueError, RayActorError, RayError):
+    except (ValueError, RayError):
         pass
     try:
         ray.kill(ray.get_actor(name, settings.namespace), no_restart=True)

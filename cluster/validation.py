@@ -81,7 +81,7 @@ def check_batch(
             "is older than the deduplication window; bring old events in with `murmuration ingest`",
         )
     bad.add(~np.isfinite(columns["value"]), "value", "must be a finite number")
-    given = {name: columns[name] != 0 for name in CORE.names if name in _NEEDS}
+    given = {name: columns[name] != 0 for name in CORE.names if name in _ALLOWED}
     for name in batch.schema.names:
         if name in OPTIONAL_NAMES:
             given[name] = batch.column(name).is_valid().to_numpy(zero_copy_only=False)
@@ -207,10 +207,11 @@ def _is_readable(found: pa.DataType, wanted: pa.DataType) -> bool:
     types = pa.types
     if types.is_list(wanted):
         lists = types.is_list(found) or types.is_large_list(found)
-        return types.is_null(found) or (lists and _is_readable(found.value_type, wanted.value_type))
+        same = lists and _is_readable(found.value_type, wanted.value_type)
+        return bool(types.is_null(found) or same)
     if types.is_integer(wanted):
         strings = types.is_string(found) or types.is_large_string(found)
-        return types.is_integer(found) or types.is_null(found) or strings
+        return bool(types.is_integer(found) or types.is_null(found) or strings)
     return True
 
 
@@ -337,7 +338,7 @@ def _parse(
         name = ""
         try:
             row = {}
-            for name, value in event.items():  # noqa: B007
+            for name, value in event.items():
                 if value is not None:
                     row[name] = parsers[name](value)
             if "kind" not in row:

@@ -116,13 +116,13 @@ def first_copies(candidates: Candidates) -> Candidates:
     return replace(kept, sources=sources[order])
 
 
+_NO_IDS, _NO_FLAGS = np.empty(0, np.int64), np.empty(0, np.bool_)
+
 NONE = from_found(
     FoundPosts(
-        *(np.empty(0, np.int64) for _ in range(5)),
-        np.empty((0, 3), np.int64),
-        *(np.empty(0, np.bool_) for _ in range(5)),
-        np.empty((0, N_POST_FEATURES), np.float32),
-        np.empty(0, np.float32),
+        *(_NO_IDS, _NO_IDS, _NO_IDS, _NO_IDS, _NO_IDS, np.empty((0, 3), np.int64)),
+        *(_NO_FLAGS, _NO_FLAGS, _NO_FLAGS, _NO_FLAGS, _NO_FLAGS),
+        *(np.empty((0, N_POST_FEATURES), np.float32), np.empty(0, np.float32)),
     ),
     0,
 )

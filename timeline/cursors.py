@@ -68,13 +68,15 @@ class Cursors:
         signature, body = raw[:_SIGNATURE_BYTES], raw[_SIGNATURE_BYTES:]
         if len(body) < _HEADER.size or not hmac.compare_digest(signature, self._sign(body)):
             raise InvalidCursor("not a cursor, or one that was changed")
-        version, found_product, found_viewer, issued_ms, *before, n = _HEADER.unpack_from(body)
+        version, found_product, found_viewer, issued_ms, before_ms, before_id, n = (
+            _HEADER.unpack_from(body)
+        )
         if version != _VERSION or found_product != product or found_viewer != viewer_id:
             raise InvalidCursor("a cursor of another version, timeline or user")
         if now_ms - issued_ms > self._ttl_ms:
             raise ExpiredCursor(f"older than {self._ttl_ms // 1000} s; begin again without one")
         chain = np.frombuffer(body, "<u4", n, _HEADER.size).astype(np.uint32)
-        return Cursor(product, viewer_id, issued_ms, *before, chain)
+        return Cursor(product, viewer_id, issued_ms, before_ms, before_id, chain)
 
     def _sign(self, body: bytes) -> bytes:
         return hmac.new(self._secret, body, hashlib.sha256).digest()[:_SIGNATURE_BYTES]

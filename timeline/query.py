@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from actors.graph import ViewerContext
 from actors.router import Gathered, Router, Wave, shards_of
-from cluster.ids import Ids
 from cluster.settings import Settings
 from timeline.social_proof import SocialProof
 
@@ -57,12 +56,6 @@ class Query:
         if self.context is None:
             raise LookupError("the viewer's context was not fetched")
         return self.context
-
-    def followed(self) -> Ids:
-        """Whom the viewer follows and neither muted nor is blocked from, sorted."""
-        viewer = self.viewer
-        hidden = np.concatenate([viewer.blocks, viewer.blocked_by, viewer.mutes])
-        return np.setdiff1d(viewer.follows, hidden)
 
     def left_s(self) -> float:
         """Time left before the deadline."""

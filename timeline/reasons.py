@@ -44,7 +44,8 @@ def reasons_of(query: Query, shown: Candidates, source_names: list[str]) -> list
             mine.append(Reason("engaged_author", (author,), text))
         if int(shown.sources[row]) & popular:
             mine.append(Reason("popular", (), "popular in the last days"))
-        found.append(mine or [Reason("candidate", (), f"found by {source_names[shown.source[row]]}")])
+        by_source = Reason("candidate", (), f"found by {source_names[shown.source[row]]}")
+        found.append(mine or [by_source])
     return found
 
 

@@ -12,8 +12,7 @@ from timeline.query import Query
 def light_ranker(models: Models, query: Query, candidates: Candidates) -> Floats:
     """The probability of an engagement, by the version this request began with."""
     logits = models.light_ranker(query.versions[LIGHT_RANKER]).logits(candidates.features)
-    scores: Floats = 1.0 / (1.0 + np.exp(-logits))
-    return scores
+    return (1.0 / (1.0 + np.exp(-logits))).astype(np.float32)
 
 
 def author_diversity(query: Query, candidates: Candidates) -> Floats:
@@ -26,6 +25,6 @@ def author_diversity(query: Query, candidates: Candidates) -> Floats:
     rank = np.empty(len(candidates), np.int64)
     rank[order] = rank_within(candidates.author_ids[order])
     floor = settings.diversity_floor
-    factors: Floats = (1 - floor) * settings.diversity_decay**rank + floor
+    factors = (1 - floor) * settings.diversity_decay**rank + floor
     return factors.astype(np.float32)
 

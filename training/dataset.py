@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.compute as pc
 
-from actors.features import served
 from actors.features.light import FEATURES, positions_in
 from cluster.archive import Archive
 from cluster.settings import Settings
@@ -130,7 +130,7 @@ def _served(
     keys = pair_keys(codes, examples.post_ids)
     order = np.argsort(keys, kind="stable")
     for table in archive.served_features(until_ms=until_ms):
-        values = served.from_table(table, FEATURES)
+        values = _values(table)
         if values is None:
             continue
         code = pc.index_in(table.column("request_id").combine_chunks(), requests)
@@ -145,3 +145,14 @@ def _served(
         features[mine[same]] = values[rows[same]]
         found[mine[same]] = True
     return features, found
+
+
+def _values(table: pa.Table) -> Floats | None:
+    """Served features in today's order; None where one of today's was not served."""
+    stored = (table.schema.metadata or {}).get(b"names", b"").decode().split(",")
+    if not set(FEATURES) <= set(stored):
+        return None
+    lists = table.column("features").combine_chunks()
+    values = lists.flatten().to_numpy(zero_copy_only=False).reshape(len(table), -1)
+    wanted: Floats = values[:, [stored.index(name) for name in FEATURES]].astype(np.float32)
+    return wanted

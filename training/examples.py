@@ -113,7 +113,11 @@ def of_engagements(
     most = max(max_examples // (1 + per_positive), 1)
     if len(rows) > most:
         rows = np.sort(rng.choice(rows, most, replace=False))
-    viewers, posts, times_ms = engaged.actor_ids[rows], engaged.post_ids[rows], engaged.times_ms[rows]
+    viewers, posts, times_ms = (
+        engaged.actor_ids[rows],
+        engaged.post_ids[rows],
+        engaged.times_ms[rows],
+    )
     labels, weights = _outcome(viewers, posts, times_ms, engaged, window_ms)
     # Taken back, or followed by negative feedback: neither a positive nor a negative.
     kept = labels
@@ -244,13 +248,13 @@ def _first_good(
     """Which draws to take: of each row the first few that are good and not yet taken."""
     engaged, posts = facts.engaged, facts.posts
     whose = np.broadcast_to(viewers[:, None], drawn.shape)
+    pairs = pair_keys(whose.ravel(), drawn.ravel()).reshape(drawn.shape)
     keys = pair_keys(engaged.actor_ids, engaged.post_ids)
     _, first = np.unique(keys, return_index=True)
-    at = positions_in(keys[first], pair_keys(whose.ravel(), drawn.ravel())).reshape(drawn.shape)
+    at = positions_in(keys[first], pairs.ravel()).reshape(pairs.shape)
     engaged_ms = np.where(at >= 0, engaged.times_ms[first][at], np.iinfo(np.int64).max)
-    own = pair_keys(posts.author_ids, posts.post_ids)
-    own = np.isin(pair_keys(whose.ravel(), drawn.ravel()), own).reshape(drawn.shape)
-    good = (drawn > 0) & (drawn != post_ids[:, None]) & ~own
+    is_own = np.isin(pairs, pair_keys(posts.author_ids, posts.post_ids))
+    good = (drawn > 0) & (drawn != post_ids[:, None]) & ~is_own
     good &= engaged_ms - window_ms >= times_ms[:, None]
     rows, columns = np.indices(drawn.shape).reshape(2, -1)
     order = np.lexsort((columns, drawn.ravel(), rows))

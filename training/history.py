@@ -35,7 +35,9 @@ class History:
         for batch in self._read():
             n_rows += batch.num_rows
             if kept is not None:
-                kept = [*kept, batch] if n_rows <= KEPT_ROWS else None
+                kept.append(batch)
+            if n_rows > KEPT_ROWS:
+                kept = None
             times_ms = batch.column("time_ms").to_numpy()
             self.first_ms = self.first_ms or int(times_ms[0])
             self.last_ms = max(self.last_ms, int(times_ms[-1]))
@@ -66,5 +68,3 @@ def _together(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
 
 def _one_array(column: pa.ChunkedArray) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
-
-

@@ -20,7 +20,14 @@ Floats = npt.NDArray[np.float32]
 
 _EXPIRE_EVERY_MS = DAY_MS
 _PASSED_OVER = (Kind.SERVED, Kind.ARTIFACT_ACTIVATE)
-"""Events in which no feature looks; the first are half of all events."""
+"""Events at which no feature looks; the first are half of all events."""
+_UNREAD = frozenset(
+    {
+        *("request_id", "surface", "position", "source", "model_version", "settings_version"),
+        *("experiment_arm", "label", "keyword", "uri", "name"),
+    }
+)
+"""Columns at which no feature looks."""
 
 
 def features_as_of(
@@ -104,6 +111,7 @@ def apply(state: ShardState, rows: pa.RecordBatch) -> None:
 def routed(batch: pa.RecordBatch) -> pa.RecordBatch:
     """The rows for one lane that holds every partition, in order of time again."""
     kinds = batch.column("kind").to_numpy()
+    batch = batch.select([name for name in batch.schema.names if name not in _UNREAD])
     batch = batch.filter(pa.array(~np.isin(kinds, _PASSED_OVER)))
     rows = route(batch, 1).get(0)
     if rows is None:

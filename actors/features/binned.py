@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from actors.stores.kernels import kernel
+from actors.stores.kernels import kernel, writable
 
 Floats = npt.NDArray[np.float32]
 
@@ -46,10 +46,10 @@ class BinnedModel:
         end = first + features.shape[1]
         missing = self.weights[:first, 0].sum() + self.weights[end:, 0].sum()
         return _sum_of_bins(
-            np.ascontiguousarray(features, np.float32),
-            self.edges[first:end],
-            self.weights[first:end],
-            np.float32(self.bias + missing),
+            writable(features, np.float32),
+            writable(self.edges[first:end], np.float32),
+            writable(self.weights[first:end], np.float32),
+            float(self.bias + missing),
         )
 
     def contributions(self, features: Floats) -> Floats:

@@ -80,4 +80,5 @@ def text_statistics(
 
 @kernel
 def _squash(x: float) -> float:
-    return 2.0 / (1.0 + np.exp(-x)) - 1.0
+    squashed: float = 2.0 / (1.0 + np.exp(-x)) - 1.0
+    return squashed

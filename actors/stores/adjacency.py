@@ -43,6 +43,9 @@ Int64s = npt.NDArray[np.int64]
 # (segment << 32 | word).
 TIME, TARGET, ORIGIN = 0, 1, 2
 
+# Masked so, an index is known not to be negative, and Numba's check for that falls away.
+_MASK31 = 0x7FFFFFFF
+
 
 @kernel
 def locate(rows: Rows, side: Int, ids: Int64s, nodes: npt.NDArray[np.int32]) -> None:
@@ -57,14 +60,31 @@ def locate(rows: Rows, side: Int, ids: Int64s, nodes: npt.NDArray[np.int32]) -> 
         slots = uint32s(row[block + SLOTS], row[block + CAPACITY])
         keys = keys_of(row, side)
         tags = tag_mask(len(slots))
+        capacity = len(slots)
         for i in range(len(ids)):
-            starts[i] = slot_of(mixed[i], len(slots))
+            starts[i] = slot_of(mixed[i], capacity)
             prefetch(row[block + SLOTS] + 4 * starts[i])
+        found = nodes[s]
         for i in range(len(ids)):
-            prefetch(row[block + KEYS] + 8 * (np.int64(slots[starts[i]] & ~tags) - 1))
-        for i in range(len(ids)):
+            # On to the slot that decides, going by hash bits alone.
+            at = starts[i]
             low = np.uint32(mixed[i] & np.uint64(LOW32))
-            nodes[s, i] = probe(slots, keys, ids[i], starts[i], low, tags)
+            slot = slots[at & _MASK31]
+            while slot != 0 and ((slot ^ low) & tags) != 0:
+                at += 1
+                if at == capacity:
+                    at = 0
+                slot = slots[at & _MASK31]
+            starts[i] = at
+            found[i] = np.int64(slot & ~tags) - 1
+            prefetch(row[block + KEYS] + 8 * found[i])
+        for i in range(len(ids)):
+            dense = np.int64(found[i])
+            if dense < 0:
+                continue
+            if dense >= len(keys) or keys[dense & _MASK31] != ids[i]:
+                low = np.uint32(mixed[i] & np.uint64(LOW32))
+                found[i] = probe(slots, keys, ids[i], starts[i], low, tags)
 
 
 @kernel
@@ -157,26 +177,26 @@ def _read_csr(
 ) -> Int:
     """Decode entries begin … end into `out` from column `at`, up to the first before min_ms."""
     block = BLOCK + side * BLOCK_WIDTH
-    entries = int64s(row[block + ENTRIES], end)
+    entries = int64s(row[block + ENTRIES] + 8 * begin, end - begin)
     ids = keys_of(row, 1 - side)
     base_ms = row[MIN_MS]
     origin = np.int64(segment) << 32
-    times, targets, origins = out[TIME], out[TARGET], out[ORIGIN]
-    wide = row[block + HIGH] != 0
-    highs = uint16s(row[block + HIGH], end)
-    for j in range(begin, end):
-        entry = entries[j]
-        time_ms = base_ms + ((entry >> 32) & LOW32)
-        if wide:
-            time_ms += np.int64(highs[j]) << 32
-        if time_ms < min_ms:
-            return j - begin
-        word = entry & LOW32
-        times[at] = time_ms
-        targets[at] = ids[word >> TARGET_SHIFT]
-        origins[at] = origin | word
-        at += 1
-    return end - begin
+    times, targets, origins = out[TIME, at:], out[TARGET, at:], out[ORIGIN, at:]
+    count = end - begin
+    if row[block + HIGH] != 0:
+        highs = uint16s(row[block + HIGH] + 2 * begin, count)
+        for j in range(count):
+            times[j] = base_ms + ((entries[j] >> 32) & LOW32) + (np.int64(highs[j]) << 32)
+    else:
+        for j in range(count):
+            times[j] = base_ms + ((entries[j] >> 32) & LOW32)
+    while count > 0 and times[count - 1] < min_ms:
+        count -= 1
+    for j in range(count):
+        word = entries[j] & LOW32
+        targets[j] = ids[word >> TARGET_SHIFT]
+        origins[j] = origin | word
+    return count
 
 
 @kernel

@@ -12,8 +12,8 @@ and every dense id at or above that length counts as absent.
 import numpy as np
 import numpy.typing as npt
 
-from actors.stores.kernels import kernel
-from actors.stores.raw_memory import Int, prefetch
+from actors.stores.kernels import kernel, writable
+from actors.stores.raw_memory import Int, carve, prefetch
 
 Ids = npt.NDArray[np.int64]
 Dense = npt.NDArray[np.int32]
@@ -35,9 +35,10 @@ class IdMap:
 
     def __init__(self, expected: int = 0) -> None:
         capacity = max(_SMALLEST_CAPACITY, int(expected / GROWING_LOAD) + 1)
-        self._slots: Slots = np.zeros(capacity, np.uint32)
-        self._keys: Ids = np.empty(int(capacity * GROWING_LOAD), np.int64)
         self._size = 0
+        self._slots: Slots
+        self._keys: Ids
+        self._slots, self._keys = _arrays(capacity)
 
     def __len__(self) -> int:
         return self._size
@@ -60,7 +61,7 @@ class IdMap:
     def get(self, keys: Ids) -> Dense:
         """Dense ids of `keys`, int32[n]; −1 where a key is absent."""
         found = np.empty(len(keys), np.int32)
-        find_many(self._slots, self.keys, np.ascontiguousarray(keys, np.int64), found)
+        find_many(self._slots, self.keys, writable(keys, np.int64), found)
         return found
 
     def get_or_insert(self, keys: Ids) -> Dense:
@@ -68,7 +69,7 @@ class IdMap:
 
         Raises ValueError for a key below 1, and OverflowError beyond 2^31−2 keys.
         """
-        keys = np.ascontiguousarray(keys, np.int64)
+        keys = writable(keys, np.int64)
         if len(keys) and int(keys.min()) < 1:
             raise ValueError(f"keys must be in 1 … 2^63-1, got {int(keys.min())}")
         found = np.empty(len(keys), np.int32)
@@ -82,14 +83,20 @@ class IdMap:
     def _grow(self) -> None:
         # New arrays replace the old, which readers may still be probing.
         capacity = 2 * len(self._slots)
-        limit = int(capacity * GROWING_LOAD)
         if self._size >= MAX_KEYS:
             raise OverflowError(f"an id map holds at most {MAX_KEYS} keys")
-        keys = np.empty(min(limit, MAX_KEYS), np.int64)
+        slots, keys = _arrays(capacity)
         keys[: self._size] = self.keys
-        slots = np.zeros(capacity, np.uint32)
         fill_slots(slots, keys[: self._size])
         self._slots, self._keys = slots, keys
+
+
+def _arrays(capacity: int) -> tuple[Slots, Ids]:
+    """An empty table, and room for as many keys as it takes before it grows."""
+    room = min(MAX_KEYS, int(capacity * GROWING_LOAD))
+    slots, keys = carve((capacity, np.uint32), (room, np.int64))
+    slots[:] = 0
+    return slots, keys
 
 
 def packed_capacity(size: int) -> int:

@@ -9,7 +9,7 @@ whose post's author does, so an edge may stand in either index or in both.
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from actors.stores.adjacency import ORIGIN, TARGET, TIME, authors_of, degree_of, locate, newest
 from actors.stores.edge_draws import draw_edges
 from actors.stores.id_map import Ids
-from actors.stores.kernels import kernel
+from actors.stores.kernels import kernel, writable
 from actors.stores.raw_memory import Int
 from actors.stores.segment import (
     BOTH_SIDES,
@@ -114,14 +114,14 @@ class InteractionGraph:
         the right, both if None. Raises ValueError with the offending value and its position.
         """
         batch = _Batch(
-            np.ascontiguousarray(user_ids, np.int64),
-            np.ascontiguousarray(post_ids, np.int64),
-            np.ascontiguousarray(author_ids, np.int64),
-            np.ascontiguousarray(kinds, np.uint8),
-            np.ascontiguousarray(times_ms, np.int64),
+            writable(user_ids, np.int64),
+            writable(post_ids, np.int64),
+            writable(author_ids, np.int64),
+            writable(kinds, np.uint8),
+            writable(times_ms, np.int64),
             np.full(len(user_ids), BOTH_SIDES, np.uint8)
             if sides is None
-            else np.ascontiguousarray(sides, np.uint8),
+            else writable(sides, np.uint8),
         )
         _check(batch)
         begin, n = 0, len(user_ids)
@@ -191,11 +191,11 @@ class InteractionGraph:
 
     def user_degrees(self, user_ids: Ids) -> Ids:
         """Edges of each user in the window, int64[n], repeated ones counted."""
-        return _degrees(self._view.rows, LEFT, np.ascontiguousarray(user_ids, np.int64))
+        return _degrees(self._view.rows, LEFT, writable(user_ids, np.int64))
 
     def post_degrees(self, post_ids: Ids) -> Ids:
         """Edges of each post in the window, int64[n], repeated ones counted."""
-        return _degrees(self._view.rows, RIGHT, np.ascontiguousarray(post_ids, np.int64))
+        return _degrees(self._view.rows, RIGHT, writable(post_ids, np.int64))
 
     def draw_user_edges(
         self, user_ids: Ids, draws: int, rng: np.random.Generator
@@ -235,7 +235,7 @@ class InteractionGraph:
         self, side: int, ids: Ids, draws: int, rng: np.random.Generator
     ) -> tuple[Ids, Uint8s, Ids]:
         view = self._view
-        ids = np.ascontiguousarray(ids, np.int64)
+        ids = writable(ids, np.int64)
         shape = (len(ids), draws)
         targets, times_ms = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
         kinds = np.zeros(shape, np.uint8)
@@ -266,12 +266,13 @@ class _Batch(NamedTuple):
 def _check(batch: _Batch) -> None:
     """Refuse a batch with a value out of range, naming it."""
     shape = batch.user_ids.shape
-    for name, column in zip(batch._fields, batch, strict=True):
+    columns: tuple[npt.NDArray[Any], ...] = batch
+    for name, column in zip(batch._fields, columns, strict=True):
         if column.shape != shape or column.ndim != 1:
             raise ValueError(f"{name} has shape {column.shape}, user_ids {shape}")
     at, field = _first_bad(*batch)
     if at >= 0:
-        raise ValueError(f"{batch._fields[field]}[{at}] is out of range: {batch[field][at]}")
+        raise ValueError(f"{batch._fields[field]}[{at}] is out of range: {columns[field][at]}")
 
 
 @kernel

@@ -75,7 +75,8 @@ class PostTable:
             }
         )
         self._author_of_id = IdMap()
-        self._authors = Columns({"head": np.int32, "n_posts": np.int32})
+        self._authors = Columns({"head": np.int32})
+        self._written = Columns({"rows": np.int32})
         self._texts = Texts()
         self.languages = Words()
 
@@ -89,7 +90,8 @@ class PostTable:
     @property
     def memory_bytes(self) -> int:
         """Memory held by columns, texts and maps."""
-        parts = (self._row_of_id, self._table, self._author_of_id, self._authors, self._texts)
+        maps = (self._row_of_id, self._author_of_id)
+        parts = (*maps, self._table, self._authors, self._written, self._texts)
         return sum(part.memory_bytes for part in parts)
 
     def rows_of(self, post_ids: Ids) -> npt.NDArray[np.int32]:
@@ -188,11 +190,11 @@ class PostTable:
 
     def newest(self, since_ms: int, until_ms: int, limit: int) -> npt.NDArray[np.int64]:
         """Rows of live posts created in [since_ms, until_ms), of the `limit` written last."""
-        last = slice(max(0, len(self) - limit), None)
+        last = self._written["rows"][max(0, len(self._written) - limit) :].astype(np.int64)
         created = self._table["created_ms"][last]
-        live = (created >= since_ms) & (created < until_ms) & (created > 0)
+        live = (created >= since_ms) & (created < until_ms)
         live &= ~self._table["deleted"][last] & (self._table["newest_ids"][last] == 0)
-        return np.flatnonzero(live) + max(0, len(self) - limit)
+        return last[live]
 
     def texts(self, rows: npt.NDArray[np.int64]) -> pa.Array:
         """The texts of rows, null where there is none."""
@@ -244,6 +246,9 @@ class PostTable:
         table["text_start"][rows], table["text_bytes"][rows] = self._texts.add(columns["text"])
         table["uri_start"][rows], table["uri_bytes"][rows] = self._texts.add(columns["uri"])
         self._link(rows[table["created_ms"][rows] > 0])
+        # Exports come lane by lane: the time of creation stands for the order of arrival.
+        written = self._written["rows"]
+        written[:] = written[np.argsort(table["created_ms"][written], kind="stable")]
 
     def _merged(
         self,
@@ -332,7 +337,8 @@ class PostTable:
         authors = self._author_of_id.get_or_insert(self._table["author_ids"][rows])
         added = self._authors.extend(len(self._author_of_id) - len(self._authors))
         self._authors["head"][added] = -1
-        np.add.at(self._authors["n_posts"], authors, 1)
+        added = self._written.extend(len(rows))
+        self._written["rows"][added] = rows
         table = self._table
         _link_by_time(
             rows,

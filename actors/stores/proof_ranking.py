@@ -6,14 +6,14 @@ proofs are put into seed order before weights are added, gates see the merged pr
 go by newest proof and then post id.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from actors.stores.id_map import Dense, IdMap, Ids
-from actors.stores.kernels import kernel
+from actors.stores.kernels import kernel, writable
 from actors.stores.raw_memory import Int
 from actors.stores.top_posts import beats, contains, offer, put_in_order
 
@@ -101,9 +101,9 @@ def rank_proofs(
 
     `seed_ids` int64[s] and `weights` float64[s] are what `seed_indices` point into.
     """
-    merged = parts[0] if len(parts) == 1 else merge_proofs(parts)
-    seed_ids = np.ascontiguousarray(seed_ids, np.int64)
-    weights = np.ascontiguousarray(weights, np.float64)
+    merged = _writable(parts[0]) if len(parts) == 1 else merge_proofs(parts)
+    seed_ids = writable(seed_ids, np.int64)
+    weights = writable(weights, np.float64)
     if seed_ids.shape != weights.shape:
         raise ValueError(f"{len(seed_ids)} seeds have {len(weights)} weights")
     gate = gate or ProofGate()
@@ -114,8 +114,7 @@ def rank_proofs(
     post_scores = np.empty(len(merged.post_ids))
     _score(merged.offsets, merged.seed_indices, weights, post_scores)
     allowed = post_filter.allowed_author_ids
-    floors = (score_floor(post_scores, wanted + wanted // 4 + 64), -np.inf)
-    for floor in floors:
+    for floor in score_floors(post_scores, k, post_filter):
         k = _select(
             merged.post_ids, merged.author_ids, merged.offsets, merged.seed_indices, merged.kinds,
             merged.times_ms, seed_ids, gate.min_users, gate.kinds_mask,
@@ -124,7 +123,6 @@ def rank_proofs(
             _sorted(allowed), allowed is not None, post_filter.min_post_id, post_scores, floor,
             best, scores, newest_ms,
         )  # fmt: skip
-        # Gates and filters seldom leave too few of the upper scores: then look at all.
         if k == wanted:
             break
     best, scores, newest_ms = best[:k], scores[:k], newest_ms[:k]
@@ -145,6 +143,20 @@ def rank_proofs(
         merged.times_ms[shown],
     )
     return RankedPosts(scores, newest_ms, proofs)
+
+
+def score_floors(scores: Float64s, k: int, post_filter: PostFilter | None) -> Iterator[float]:
+    """Falling scores to look down to until k posts pass; the last is −inf.
+
+    Most posts score low, so nearly always the first does: it leaves room for excluded posts
+    and for some that fail gates or other filters.
+    """
+    excluded = None if post_filter is None else post_filter.excluded_post_ids
+    enough = k + k // 4 + 64 + (0 if excluded is None else len(excluded))
+    while 2 * enough < len(scores):
+        yield float(score_floor(scores, enough))
+        enough *= 4
+    yield -np.inf
 
 
 def merge_proofs(parts: Sequence[Proofs]) -> Proofs:
@@ -169,6 +181,17 @@ def merge_proofs(parts: Sequence[Proofs]) -> Proofs:
         merged.offsets, merged.seed_indices, merged.kinds, merged.times_ms,
     )  # fmt: skip
     return merged
+
+
+def _writable(proofs: Proofs) -> Proofs:
+    return Proofs(
+        writable(proofs.post_ids, np.int64),
+        writable(proofs.author_ids, np.int64),
+        writable(proofs.offsets, np.int32),
+        writable(proofs.seed_indices, np.int32),
+        writable(proofs.kinds, np.uint8),
+        writable(proofs.times_ms, np.int64),
+    )
 
 
 def _sorted(ids: Ids | None) -> Ids:

@@ -16,7 +16,7 @@ from actors.stores.edge_chains import NODE_WIDTH, slot_of_position, visible_degr
 from actors.stores.edge_draws import random_below, random_unit
 from actors.stores.id_map import Dense, Ids, hash_id
 from actors.stores.interactions import InteractionGraph, View
-from actors.stores.kernels import kernel
+from actors.stores.kernels import kernel, writable
 from actors.stores.raw_memory import Int, int64_rows, int64s, prefetch, uint32s
 from actors.stores.segment_row import (
     BLOCK,
@@ -91,8 +91,8 @@ def salsa(
             f"query_weight_fraction in 0 … 1, got {query_weight_fraction}"
         )
     view = graph.view if isinstance(graph, InteractionGraph) else graph
-    seed_ids = np.ascontiguousarray(seed_ids, np.int64)
-    weights = np.ascontiguousarray(weights, np.float64)
+    seed_ids = writable(seed_ids, np.int64)
+    weights = writable(weights, np.float64)
     excluded = np.zeros(0, np.int64) if excluded_post_ids is None else np.sort(excluded_post_ids)
     state = rng.integers(2**64, size=1, dtype=np.uint64)
     return WalkedPosts(
@@ -316,7 +316,7 @@ def _word_address(row: Row, block: Int, node: Int, position: Int) -> Int:
 def _table(entries: Int) -> Dense:
     """An empty hash table for `_enter`."""
     capacity = 16
-    while capacity < 2 * entries:
+    while capacity < 4 * entries:
         capacity *= 2
     return np.zeros(capacity, np.int32)
 

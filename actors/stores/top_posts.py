@@ -17,14 +17,14 @@ Float64s = npt.NDArray[np.float64]
 
 @kernel
 def beats(
-    score: float, newest_ms: int, post_id: int, score2: float, newest2_ms: int, post2_id: int
+    score: float, newest_ms: Int, post_id: Int, score2: float, newest2_ms: Int, post2_id: Int
 ) -> bool:
     """Whether the first post ranks before the second; no two posts tie."""
     if score != score2:
-        return score > score2
+        return bool(score > score2)
     if newest_ms != newest2_ms:
-        return newest_ms > newest2_ms
-    return post_id > post2_id
+        return bool(newest_ms > newest2_ms)
+    return bool(post_id > post2_id)
 
 
 @kernel
@@ -70,15 +70,16 @@ def put_in_order(scores: Float64s, newest: Ids, best: Dense, post_ids: Ids, size
 
 @kernel
 def contains(ordered: Ids, wanted: Int) -> bool:
-    """Whether ascending `ordered` has `wanted`."""
-    low, high = 0, len(ordered)
-    while low < high:
-        middle = (low + high) >> 1
-        if ordered[middle] < wanted:
-            low = middle + 1
-        else:
-            high = middle
-    return low < len(ordered) and ordered[low] == wanted
+    """Whether ascending `ordered` has `wanted`; a search without a branch to guess wrong."""
+    size = len(ordered)
+    if size == 0:
+        return False
+    low = 0
+    while size > 1:
+        half = size >> 1
+        low += half * np.int64(ordered[low + half] <= wanted)
+        size -= half
+    return bool(ordered[low] == wanted)
 
 
 @kernel

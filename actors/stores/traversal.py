@@ -22,9 +22,9 @@ from actors.stores.adjacency import (
     locate,
     newest,
 )
-from actors.stores.id_map import Dense, Ids, hash_id
+from actors.stores.id_map import Dense, Ids
 from actors.stores.interactions import InteractionGraph, View
-from actors.stores.kernels import kernel
+from actors.stores.kernels import kernel, writable
 from actors.stores.proof_ranking import (
     ALL_KINDS,
     Float64s,
@@ -34,7 +34,7 @@ from actors.stores.proof_ranking import (
     RankedPosts,
     Uint8s,
     rank_proofs,
-    score_floor,
+    score_floors,
 )
 from actors.stores.raw_memory import Int, carve, int64s, prefetch
 from actors.stores.segment_row import AUTHORS, KIND_MASK, LEFT, LOW32, TARGET_SHIFT
@@ -68,11 +68,12 @@ def second_degree(
     Follows GraphJet's top-second-degree, but drops every repeated kind, not only the last.
     """
     view = graph.view if isinstance(graph, InteractionGraph) else graph
-    seed_ids = np.ascontiguousarray(seed_ids, np.int64)
+    seed_ids = writable(seed_ids, np.int64)
     if seed_indices is None:
         seed_indices = np.arange(len(seed_ids), dtype=np.int32)
     elif len(seed_indices) != len(seed_ids):
         raise ValueError(f"{len(seed_ids)} seeds have {len(seed_indices)} indices")
+    seed_indices = writable(seed_indices, np.int32)
     with _scratch(len(seed_ids), max_edges_per_seed) as scratch:
         scratch.collect(
             view, seed_ids, np.ones(len(seed_ids)), max_edges_per_seed, min_time_ms, kinds_mask,
@@ -100,8 +101,8 @@ def top_second_degree(
     Gives the same answer, but groups only proofs of posts whose score may suffice.
     """
     view = graph.view if isinstance(graph, InteractionGraph) else graph
-    seed_ids = np.ascontiguousarray(seed_ids, np.int64)
-    weights = np.ascontiguousarray(weights, np.float64)
+    seed_ids = writable(seed_ids, np.int64)
+    weights = writable(weights, np.float64)
     if seed_ids.shape != weights.shape:
         raise ValueError(f"{len(seed_ids)} seeds have {len(weights)} weights")
     seed_indices = np.arange(len(seed_ids), dtype=np.int32)
@@ -109,12 +110,11 @@ def top_second_degree(
         scratch.collect(
             view, seed_ids, weights, max_edges_per_seed, min_time_ms, kinds_mask, undo_of
         )
-        for floor in (score_floor(scratch.scores(), k + k // 4 + 64), -np.inf):
+        for floor in score_floors(scratch.scores(), k, post_filter):
             ranked = rank_proofs(
                 [scratch.group(view, seed_indices, floor)], seed_ids, weights, k=k,
                 max_proofs=max_proofs, gate=gate, post_filter=post_filter,
             )  # fmt: skip
-            # Gates and filters seldom leave too few of the upper scores: then group all.
             if len(ranked.post_ids) == k:
                 break
     return ranked
@@ -125,13 +125,14 @@ class _Scratch:
 
     def __init__(self, edges: int, limit: int) -> None:
         self.edges, self.limit = edges, limit
-        slots = 1 << max(4, (edges + edges // 4).bit_length())
+        # Sparse, for a probe that finds another post is a branch guessed wrong.
+        slots = 1 << max(4, (4 * edges).bit_length())
         # One row more than posts: the collecting loop writes the next row before it knows.
         self._table, self._posts, self._proofs, self._places, self._found, self._merge = carve(
             (slots, np.int32),
-            ((edges + 1, 4), np.int64),
-            ((edges + 1, 2), np.int64),
-            (edges, np.int32),
+            (4 * (edges + 1), np.int64),
+            (2 * (edges + 1), np.int64),
+            (edges + 1, np.int32),
             ((3, limit), np.int64),
             ((3, 3 * limit), np.int64),
         )
@@ -162,33 +163,33 @@ class _Scratch:
 
     def scores(self) -> Float64s:
         """The collected posts' scores, float64[posts]; 0 where every proof was taken back."""
-        return self._as_floats[: self._n_posts, _SCORE].copy()
+        return self._as_floats[_SCORE : 4 * self._n_posts : 4].copy()
 
     def group(self, view: View, seed_indices: Dense, floor: float) -> Proofs:
         """The collected proofs of posts with a score of at least `floor`."""
         n_kept, n_proofs = _place_groups(
-            self._n_posts, self._posts, self._as_floats[:, _SCORE], floor, self._places
+            self._n_posts, self._posts, self._as_floats, floor, self._places
         )
-        proofs = Proofs(
-            np.empty(n_kept, np.int64),
-            np.empty(n_kept, np.int64),
-            np.empty(n_kept + 1, np.int32),
-            np.empty(n_proofs, np.int32),
-            np.empty(n_proofs, np.uint8),
-            np.empty(n_proofs, np.int64),
-        )
+        post_ids, author_ids = np.empty(n_kept, np.int64), np.empty(n_kept, np.int64)
+        offsets = np.empty(n_kept + 1, np.int32)
+        # The last place takes the proofs that are left out.
+        seeds, kinds = np.empty(n_proofs + 1, np.int32), np.empty(n_proofs + 1, np.uint8)
+        times_ms = np.empty(n_proofs + 1, np.int64)
         _group(
             view.rows, self._n_posts, self._n_proofs, self._posts, self._places, self._proofs,
-            seed_indices, proofs.post_ids, proofs.author_ids, proofs.offsets,
-            proofs.seed_indices, proofs.kinds, proofs.times_ms,
+            seed_indices, post_ids, author_ids, offsets, seeds, kinds, times_ms,
         )  # fmt: skip
-        return proofs
+        return Proofs(post_ids, author_ids, offsets, seeds[:-1], kinds[:-1], times_ms[:-1])
 
 
-# Columns of `_Scratch.posts`: the id; (where its author stands << 32 | number of proofs), the
-# place being segment << 27 | dense id; (seed that came last + 1 << 16 | its kinds so far); and
-# the score, a float64.
-_ID, _COUNT, _LAST, _SCORE = 0, 1, 2, 3
+# What `_Scratch.posts` holds for each post: its id; (where its author stands << 32 | number of
+# proofs), that being segment << 27 | dense id; (seed that came last + 1 << 16 | its kinds so
+# far); and the score, a float64. The array is flat, and so is that of the proofs.
+_ID, _COUNT, _LAST, _SCORE = range(4)
+# Masked so, an index is known not to be negative, and Numba's check for that falls away.
+_MASK31 = 0x7FFFFFFF
+# Multiplicative hashing by the golden ratio; the table is a query's own and short-lived.
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 _SCRATCHES: deque[_Scratch] = deque(maxlen=16)
 
@@ -237,7 +238,7 @@ def _collect(
         capacity >>= 1
         shift -= np.uint64(1)
     last_slot = len(table) - 1
-    table_at, posts_at = table.ctypes.data, posts.ctypes.data
+    table_at = table.ctypes.data
     is_proof = np.zeros(16, np.int64)
     closes = np.zeros(16, np.int64)
     for kind in range(16):
@@ -267,30 +268,31 @@ def _collect(
         weight = weights[seed]
         count = newest(rows, LEFT, by_seed[seed], limit, min_ms, found, scratch)
         for i in range(count):
-            starts[i] = np.int64(hash_id(targets[i]) >> shift)
-            prefetch(table_at + 4 * starts[i])
-        for i in range(count):
-            prefetch(posts_at + 32 * max(0, np.int64(table[starts[i]]) - base))
+            at = np.int64((np.uint64(targets[i]) * _GOLDEN) >> shift)
+            starts[i] = at
+            prefetch(table_at + 4 * at)
         for i in range(count):
             origin = origins[i]
             kind = origin & KIND_MASK
             post_id = targets[i]
-            at = starts[i]
+            at = starts[i] & _MASK31
             post = np.int64(table[at]) - base
             # A new post takes the next row, whose id is made to match.
             empty = np.int64(post < 0)
             post += empty * (n_posts - post)
-            posts[n_posts, _ID] = post_id
-            while posts[post, _ID] != post_id:
-                at = (at + 1) & last_slot
+            posts[(n_posts << 2 & _MASK31) + _ID] = post_id
+            row = post << 2 & _MASK31
+            while posts[row + _ID] != post_id:
+                at = (at + 1) & last_slot & _MASK31
                 post = np.int64(table[at]) - base
                 empty = np.int64(post < 0)
                 post += empty * (n_posts - post)
+                row = post << 2 & _MASK31
             table[at] = base + post
             n_posts += empty
             known = empty - 1
             place = (origin >> 32 << 27 | (origin & LOW32) >> TARGET_SHIFT) << 32
-            last = posts[post, _LAST] & known
+            last = posts[row + _LAST] & known
             seen = (last & 0xFFFF) * np.int64(last >> 16 == seed + 1)
             fresh = is_proof[kind] & ~(seen >> kind)
             if i + 1 < count and times[i + 1] == times[i] and fresh != 0:
@@ -300,12 +302,12 @@ def _collect(
                     if targets[j] == post_id and undo_of[origins[j] & KIND_MASK] == kind:
                         fresh = np.int64(0)
                     j += 1
-            posts[post, _COUNT] = ((posts[post, _COUNT] & known) | (place & ~known)) + fresh
-            posts[post, _LAST] = (seed + 1) << 16 | seen | closes[kind]
-            score = scores[post, _SCORE] if empty == 0 else 0.0
-            scores[post, _SCORE] = score + weight * fresh
-            proofs[n_proofs, 0] = post << 32 | seed << 4 | kind
-            proofs[n_proofs, 1] = times[i]
+            posts[row + _COUNT] = ((posts[row + _COUNT] & known) | (place & ~known)) + fresh
+            posts[row + _LAST] = (seed + 1) << 16 | seen | closes[kind]
+            score = scores[row + _SCORE] if empty == 0 else 0.0
+            scores[row + _SCORE] = score + weight * fresh
+            proofs[n_proofs << 1 & _MASK31] = post << 32 | seed << 4 | kind
+            proofs[(n_proofs << 1 & _MASK31) + 1] = times[i]
             n_proofs += fresh
     return n_posts, n_proofs
 
@@ -314,18 +316,17 @@ def _collect(
 def _place_groups(
     n_posts: Int, posts: npt.NDArray[np.int64], scores: Float64s, floor: float, places: Dense
 ) -> tuple[Int, Int]:
-    """Where the proofs of each post that reaches a score go, into `places`, else −1.
+    """Where the proofs of each post that reaches a score begin, into `places`, else −1.
 
     Returns how many posts are kept, and how many proofs they have.
     """
     kept, total = 0, np.int64(0)
     for post in range(n_posts):
-        count = posts[post, _COUNT] & LOW32
-        places[post] = -1
-        if count > 0 and scores[post] >= floor:
-            places[post] = total
-            kept += 1
-            total += count
+        count = posts[4 * post + _COUNT] & LOW32
+        keeps = count > 0 and scores[4 * post + _SCORE] >= floor
+        places[post] = total if keeps else -1
+        kept += keeps
+        total += count * keeps
     return kept, total
 
 
@@ -347,24 +348,26 @@ def _group(
 ) -> None:
     """Counting sort by post of the proofs of the posts that have a place."""
     kept = 0
-    offsets[len(post_ids)] = len(to_seeds)
+    outside = len(to_seeds) - 1
+    offsets[len(post_ids)] = outside
     for post in range(n_posts):
         if places[post] < 0:
+            places[post] = outside
             continue
         offsets[kept] = places[post]
-        post_ids[kept] = posts[post, _ID]
-        source = posts[post, _COUNT] >> 32
+        post_ids[kept] = posts[4 * post + _ID]
+        source = posts[4 * post + _COUNT] >> 32
         author_ids[kept] = rows[source >> 27, AUTHORS] + 8 * (source & (2**27 - 1))
         prefetch(author_ids[kept])
         kept += 1
     for e in range(n_proofs):
-        packed = proofs[e, 0]
-        at = places[packed >> 32]
-        if at < 0:
-            continue
-        places[packed >> 32] = at + 1
+        packed = proofs[2 * e]
+        post = packed >> 32 & _MASK31
+        at = np.int64(places[post])
+        places[post] = at + (at != outside)
+        at &= _MASK31
         to_seeds[at] = seed_indices[(packed & LOW32) >> 4]
         to_kinds[at] = packed & KIND_MASK
-        to_times[at] = proofs[e, 1]
+        to_times[at] = proofs[2 * e + 1]
     for i in range(kept):
         author_ids[i] = int64s(author_ids[i], 1)[0]

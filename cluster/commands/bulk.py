@@ -113,16 +113,31 @@ def simulate(
     """Simulate a world whose last event is about now; see `murmuration simulate`."""
     settings = launch.absolute(settings)
     started = time.perf_counter()
-    now_ms = _now_ms()
-    batches = simulated_batches(users, days, seed, now_ms - int(days * DAY_MS))
+
+    def batches(now_ms: int) -> Iterator[pa.RecordBatch]:
+        return simulated_batches(users, days, seed, now_ms - int(days * DAY_MS))
+
     if out is not None:
-        return {"events": _write(batches, out), "seconds": time.perf_counter() - started}
+        events = _write(batches(_now_ms()), out)
+    else:
+        events = ingest_batches(settings, batches, report)
+    return {"events": events, "seconds": time.perf_counter() - started}
+
+
+def ingest_batches(
+    settings: Settings,
+    batches: Callable[[int], Iterable[pa.RecordBatch]],
+    report: Report = lambda _: None,
+) -> int:
+    """Bring in what `batches(now_ms)` yields and wait until it is applied; returns how many."""
+    settings = launch.absolute(settings)
+    now_ms = _now_ms()
     with open_target(settings) as target:
-        total = _append_all(target.ingest, batches, now_ms, report)
+        total = _append_all(target.ingest, batches(now_ms), now_ms, report)
         if target.running:
             report("waiting for the shards")
             launch.wait_applied(settings)
-    return {"events": total.accepted, "seconds": time.perf_counter() - started}
+    return total.accepted
 
 
 def train(
@@ -142,20 +157,20 @@ def train(
             Archive(settings.archive_root),
             artifacts,
             until_ms=until_ms,
-            progress=report,
+            progress=lambda stage, share: report(f"{stage}: {share:.0%}"),
         )
         # A model of the past is for replays of the past, which choose it by its data.
         activate = activate and until_ms is None
         if activate:
             report("activating")
             if target.running:
-                launch.preload(settings, name, trained.version)
-            target.ingest.activate(name, trained.version, now_ms=_now_ms())
+                launch.preload(settings, name, trained.model.version)
+            target.ingest.activate(name, trained.model.version, now_ms=_now_ms())
             if target.running:
                 launch.wait_applied(settings)
     return {
         "name": name,
-        "version": trained.version,
+        "version": trained.model.version,
         "activated": activate,
         "metrics": trained.metrics,
         "seconds": time.perf_counter() - started,

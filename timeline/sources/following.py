@@ -23,7 +23,7 @@ class Following:
     def questions(self, query: Query) -> Questions:
         """Ask each shard about the followed authors that live in it."""
         # Those whom the filters would drop must not fill the answer.
-        authors = query.followed()
+        authors = query.viewer.heard()
         if not len(authors):
             return {}
         until_ms = (query.before[0] if query.before else query.now_ms) + 1

@@ -162,6 +162,18 @@ def test_counts_go_up_and_down_in_any_order() -> None:
     assert table["created_ms"].tolist() == [0]
 
 
+def test_the_posts_written_last_are_found_after_a_restore() -> None:
+    table, late, early = PostTable(), PostTable(), PostTable()
+    write(early, *(created(k, k) for k in range(1, 6)))
+    write(late, *(created(k, k) for k in range(6, 10)))
+    # Snapshots of lanes come in any order, each with old posts and new ones.
+    table.restore(late.columns())
+    table.restore(early.columns())
+    write(table, created(20, 20))
+    table.count(ids(30), ids(AUTHOR), np.array([Kind.FAVOURITE], np.uint8), ids(30))
+    assert table["post_ids"][table.newest(0, 99, 4)].tolist() == [7, 8, 9, 20]
+
+
 POSTS = st.integers(1, 6)
 TIMES = st.integers(1, 9)
 OPERATIONS = st.one_of(

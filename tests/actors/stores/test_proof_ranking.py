@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ WEIGHTS = np.array([0.5, 0.25, 0.5, 2.0])
 Proof = tuple[int, int, int]  # seed index, kind, time
 
 
-def proofs_of(groups: dict[int, Sequence[Proof]], author_id: int = 9) -> Proofs:
+def proofs_of(groups: Mapping[int, Sequence[Proof]], author_id: int = 9) -> Proofs:
     flat = [proof for group in groups.values() for proof in sorted(group)]
     seeds, kinds, times_ms = np.array(flat, np.int64).reshape(-1, 3).T
     return Proofs(
@@ -34,7 +34,7 @@ def proofs_of(groups: dict[int, Sequence[Proof]], author_id: int = 9) -> Proofs:
     )
 
 
-def rank(groups: dict[int, Sequence[Proof]], gate: ProofGate | None = None) -> RankedPosts:
+def rank(groups: Mapping[int, Sequence[Proof]], gate: ProofGate | None = None) -> RankedPosts:
     return rank_proofs([proofs_of(groups)], SEEDS, WEIGHTS, k=10, gate=gate)
 
 

@@ -1,0 +1,74 @@
+"""For You over HTTP: latency at one client and throughput at eight, over 1,500 candidates."""
+
+import argparse
+import json
+import urllib.request
+from typing import Any
+
+from benchmarks.load import measure
+from benchmarks.report import emit, percentiles
+from benchmarks.system import RunningSystem, cpu_seconds, running_system
+from benchmarks.worlds import DenseWorld
+
+_LIMITS = {"in_network_results": 700, "out_of_network_results": 800}
+
+
+def main() -> None:
+    """Build a dense world, train on it, and measure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--seconds", type=float, default=20.0)
+    arguments, _ = parser.parse_known_args()
+    world = DenseWorld()
+    if arguments.quick:
+        world = DenseWorld(users=4_000, follows=200, posts=30_000, favourites=300_000)
+    with running_system(for_you=_LIMITS) as system:
+        _fill(system, world)
+        figures = measured(system, world, arguments.seconds)
+    emit("for_you", figures, world=vars(world), limits=_LIMITS)
+
+
+def measured(system: RunningSystem, world: DenseWorld, seconds: float) -> dict[str, Any]:
+    """Figures for one client and for eight, after a warm-up."""
+    users = world.user_ids()[:: max(1, world.users // 500)].tolist()
+    paths = [f"/v1/timelines/for-you/{user}?limit=35" for user in users]
+    figures: dict[str, Any] = {"candidates": _candidates(system, users[0])}
+    measure(*system.address, paths, clients=2, token=system.token, seconds=min(5.0, seconds))
+    for clients in (1, 8):
+        before = cpu_seconds()
+        load = measure(
+            *system.address, paths, clients=clients, token=system.token, seconds=seconds
+        )
+        n = len(load["samples_s"])
+        cpu_s = cpu_seconds() - before - load["client_cpu_s"]
+        figures[f"clients_{clients}"] = {
+            **percentiles(load["samples_s"]),
+            "requests_per_s": round(load["requests_per_s"], 1),
+            "system_cpu_ms_per_request": round(cpu_s / n * 1000, 2),
+            "load_generator_cpu_ms_per_request": round(load["client_cpu_s"] / n * 1000, 2),
+            "statuses": load["statuses"],
+            "bytes_per_answer": load["bytes"] // n,
+        }
+    return figures
+
+
+def _candidates(system: RunningSystem, user_id: int) -> dict[str, Any]:
+    host, port = system.address
+    request = urllib.request.Request(
+        f"http://{host}:{port}/v1/timelines/for-you/{user_id}?limit=35&record=false",
+        headers={"Authorization": f"Bearer {system.token}"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        page = json.load(answer)
+    return {"items": len(page["items"]), "timings_ms": page["timings_ms"], **page.get("funnel", {})}
+
+
+def _fill(system: RunningSystem, world: DenseWorld) -> None:
+    from cluster.commands.bulk import ingest_batches, train
+
+    ingest_batches(system.settings, world.batches)
+    train(system.settings, "light_ranker", None, True, lambda _: None)
+
+
+if __name__ == "__main__":
+    main()

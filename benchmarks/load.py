@@ -1,0 +1,102 @@
+"""A load generator in a process of its own: keep-alive connections, nothing else.
+
+Run as `python -m benchmarks.load`: reads a plan (JSON) from standard input and prints what
+it measured. Its own CPU time is part of the result, so that it can be told apart from that
+of the system on the same machine.
+"""
+
+import http.client
+import json
+import resource
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+
+def measure(
+    host: str,
+    port: int,
+    paths: list[str],
+    *,
+    clients: int,
+    token: str,
+    seconds: float,
+    body: bytes | None = None,
+    content_type: str = "application/json",
+) -> dict[str, Any]:
+    """Send requests from `clients` connections for a while, in another process.
+
+    Returns `samples_s`, `statuses`, `requests_per_s`, `client_cpu_s` and `bytes`.
+    """
+    plan = {
+        "host": host,
+        "port": port,
+        "paths": paths,
+        "clients": clients,
+        "token": token,
+        "seconds": seconds,
+        "body": body.decode("latin-1") if body is not None else None,
+        "content_type": content_type,
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.load"],
+        input=json.dumps(plan).encode(),
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=seconds + 120,
+    )
+    return dict(json.loads(done.stdout))
+
+
+def _run(plan: dict[str, Any]) -> dict[str, Any]:
+    samples: list[float] = []
+    statuses: dict[int, int] = {}
+    received = 0
+    lock = threading.Lock()
+    deadline = time.perf_counter() + plan["seconds"]
+    body = plan["body"].encode("latin-1") if plan["body"] is not None else None
+    headers = {"Authorization": f"Bearer {plan['token']}"}
+    if body is not None:
+        headers["Content-Type"] = plan["content_type"]
+
+    def client(number: int) -> None:
+        nonlocal received
+        connection = http.client.HTTPConnection(plan["host"], plan["port"], timeout=30)
+        mine: list[tuple[float, int]] = []
+        n_bytes, turn = 0, number
+        while time.perf_counter() < deadline:
+            path = plan["paths"][turn % len(plan["paths"])]
+            turn += plan["clients"]
+            started = time.perf_counter()
+            connection.request("POST" if body is not None else "GET", path, body, headers)
+            answer = connection.getresponse()
+            n_bytes += len(answer.read())
+            mine.append((time.perf_counter() - started, answer.status))
+        with lock:
+            received += n_bytes
+            for elapsed, status in mine:
+                samples.append(elapsed)
+                statuses[status] = statuses.get(status, 0) + 1
+
+    started = time.perf_counter()
+    threads = [threading.Thread(target=client, args=(i,)) for i in range(plan["clients"])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    elapsed = time.perf_counter() - started
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return {
+        "samples_s": samples,
+        "statuses": statuses,
+        "requests_per_s": len(samples) / elapsed,
+        "client_cpu_s": used.ru_utime + used.ru_stime,
+        "seconds": elapsed,
+        "bytes": received,
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(_run(json.load(sys.stdin))))

@@ -1,0 +1,139 @@
+"""The demo: a simulated world, served from this machine, and what one of its users sees."""
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table
+
+from cluster import launch
+from cluster.commands import bulk
+from cluster.commands.http import HttpService
+from cluster.commands.reading import print_timeline
+from cluster.events import Kind
+from cluster.settings import DAY_MS, Settings
+from cluster.tokens import ensure_tokens, tokens_path
+from simulation.run import simulate
+
+_STREAM = "application/vnd.apache.arrow.stream"
+_SEED = 7
+_LATENCY_REQUESTS = 100
+
+
+def run(settings: Settings, users: int, days: float, console: Console) -> None:
+    """Run the demo; at a terminal the system stays up, under `CI` it is ended."""
+    started = time.perf_counter()
+    settings = launch.absolute(settings)
+
+    def say(text: str) -> None:
+        console.print(f"[dim]{time.perf_counter() - started:6.1f} s[/]  {text}")
+
+    launch.down(settings)
+    shutil.rmtree(settings.data_dir, ignore_errors=True)
+    ensure_tokens(tokens_path(settings))
+    try:
+        launch.up(settings, report=say)
+        service = HttpService(settings, "admin")
+        now_ms = time.time_ns() // 1_000_000
+        say(f"simulating {users:,} users for {days:g} days, sending their events over HTTP")
+        sent, activity = _send(service, simulate(users, days, _SEED, now_ms - int(days * DAY_MS)))
+        launch.wait_applied(settings)
+        kinds = ", ".join(f"{count:,} {label}" for label, count in sent.most_common(6))
+        say(f"{sent.total():,} events are durable and applied: {kinds} …")
+        say("training the light ranker on the impressions of that world")
+        trained = bulk.train(settings, "light_ranker", None, True, lambda _: None)
+        _print_metrics(console, trained)
+        user_id = max(activity, key=activity.__getitem__)
+        _show(console, service, user_id)
+        _measure(console, service, list(activity)[:_LATENCY_REQUESTS])
+        _say_what_next(console, service, settings, user_id)
+        say("done")
+    except BaseException:
+        launch.down(settings)
+        raise
+    if os.environ.get("CI") or not sys.stdout.isatty():
+        say("stopping, since nobody is at a terminal")
+        launch.down(settings)
+        shutil.rmtree(settings.data_dir, ignore_errors=True)
+
+
+def _send(
+    service: HttpService, batches: Iterator[pa.RecordBatch]
+) -> tuple[Counter[str], dict[int, int]]:
+    """POST batches as Arrow; returns events by kind and favourites by user."""
+    sent: Counter[str] = Counter()
+    favourites: Counter[int] = Counter()
+    for batch in batches:
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, batch.schema) as writer:
+            writer.write_batch(batch)
+        answer = service.post("/v1/events", sink.getvalue().to_pybytes(), _STREAM, history=True)
+        if answer["problems"]:
+            raise RuntimeError(f"the world made a bad event: {answer['problems'][0]}")
+        kinds = batch.column("kind").to_numpy()
+        codes, counts = np.unique(kinds, return_counts=True)
+        sent.update({Kind(c).label: n for c, n in zip(codes.tolist(), counts.tolist(), strict=True)})
+        liked = batch.column("actor_id").to_numpy()[kinds == Kind.FAVOURITE]
+        favourites.update(liked.tolist())
+    return sent, dict(favourites)
+
+
+def _print_metrics(console: Console, trained: dict[str, Any]) -> None:
+    table = Table("light ranker on later impressions", "value")
+    for name, value in trained["metrics"].items():
+        if isinstance(value, float | int):
+            table.add_row(name, f"{value:.4f}" if isinstance(value, float) else f"{value:,}")
+    console.print(table)
+
+
+def _show(console: Console, service: HttpService, user_id: int) -> None:
+    """One user's page, and what became of every candidate on the way to it."""
+    page = service.get(f"/v1/timelines/for-you/{user_id}", limit=15)
+    print_timeline(console, page)
+    why = service.get(
+        f"/v1/timelines/for-you/{user_id}/why/{page['items'][0]['post_id']}",
+        request_id=page["request_id"],
+    )
+    table = Table("stage", "in", "out", "ms", title="the funnel")
+    for stage in why["stages"]:
+        table.add_row(stage["name"], str(stage["in"]), str(stage["out"]), f"{stage['ms']:.2f}")
+    console.print(table)
+    per_source = why.get("per_source")
+    if per_source:
+        found = ", ".join(f"{name} {count}" for name, count in per_source.items())
+        console.print(f"candidates by source: {found}")
+
+
+def _measure(console: Console, service: HttpService, user_ids: list[int]) -> None:
+    samples = []
+    for user_id in user_ids:
+        started = time.perf_counter()
+        service.get(f"/v1/timelines/for-you/{user_id}", limit=35)
+        samples.append((time.perf_counter() - started) * 1000)
+    p50, p99 = np.percentile(samples, (50, 99))
+    load = os.getloadavg()[0]
+    console.print(
+        f"For You over HTTP, one request at a time: p50 {p50:.1f} ms, p99 {p99:.1f} ms "
+        f"({len(samples)} requests, {os.cpu_count()} cores, load {load:.1f})"
+    )
+
+
+def _say_what_next(
+    console: Console, service: HttpService, settings: Settings, user_id: int
+) -> None:
+    path = f"{service.address}/v1/timelines/for-you/{user_id}?limit=5"
+    console.print(f"\nThe API with its documentation: {service.address}/docs")
+    console.print(f"Tokens: {tokens_path(settings)}\n")
+    tokens = json.dumps(str(tokens_path(settings)))
+    line = f"curl -H \"Authorization: Bearer $(awk '/ read/ {{print $1}}' {tokens})\" '{path}'"
+    console.print(line, soft_wrap=True, markup=False)
+    folder = settings.data_dir.name
+    console.print(f"\nIt runs on until: murmuration down --data-dir {folder}")

@@ -1,0 +1,165 @@
+"""Bearer tokens with scopes: read from a file or the environment, kept as digests only."""
+
+import difflib
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import stat
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from cluster.durable import sync_folder, write_file
+from cluster.settings import Settings
+
+SCOPES = ("write", "read", "admin")
+"""What a token may do: send events, read timelines, everything."""
+TOKENS_VARIABLE = "MURMURATION_TOKENS"
+"""Environment: `token:scope,scope;token:scope`. Where it is set, no file is read."""
+
+_SHAPE = re.compile(r"[A-Za-z0-9._~+/-]{16,256}=*")
+
+
+class TokensError(ValueError):
+    """Tokens that cannot be used. The message says where, and never shows a token."""
+
+
+class Tokens:
+    """Says what the holder of a token may do, in a time that does not depend on the token."""
+
+    def __init__(self, scopes_of_token: Mapping[str, Iterable[str]]) -> None:
+        self._scopes = [
+            (_digest(token), _implied(scopes)) for token, scopes in scopes_of_token.items()
+        ]
+
+    def scopes_of(self, token: str) -> frozenset[str] | None:
+        """Scopes of a token, or None for an unknown one; `admin` implies the others."""
+        digest = _digest(token)
+        found: frozenset[str] | None = None
+        for known, scopes in self._scopes:
+            if hmac.compare_digest(known, digest):
+                found = scopes
+        return found
+
+
+def load_tokens(settings: Settings) -> Tokens:
+    """The tokens of a system: from the environment if it names any, else from the file.
+
+    Raises `TokensError`, also for a file that others than its owner can read.
+    """
+    given = os.environ.get(TOKENS_VARIABLE)
+    if given:
+        pairs = [pair.strip().partition(":") for pair in given.split(";") if pair.strip()]
+        entries = [
+            _Entry(f"{TOKENS_VARIABLE}, entry {number}", token, words)
+            for number, (token, _, words) in enumerate(pairs, 1)
+        ]
+        return _tokens(entries, TOKENS_VARIABLE)
+    path = tokens_path(settings)
+    entries = []
+    for number, line in enumerate(_read_private(path).splitlines(), 1):
+        token, *words = line.partition("#")[0].split(None, 1) or [""]
+        if token:
+            entries.append(_Entry(f"{path}, line {number}", token, "".join(words)))
+    return _tokens(entries, str(path))
+
+
+def tokens_path(settings: Settings) -> Path:
+    """Where the tokens file lies."""
+    return settings.http.tokens_file or settings.data_dir / "tokens"
+
+
+def ensure_tokens(path: Path) -> bool:
+    """Make a tokens file (mode 600) with one token a scope; returns False where one exists."""
+    lines = [f"{secrets.token_urlsafe(32)} {scope}\n" for scope in SCOPES]
+    head = "# Tokens of the HTTP API: `token scope,scope` a line. Keep this file private.\n"
+    return _create_private(path, (head + "".join(lines)).encode())
+
+
+def ensure_secret(path: Path) -> bytes:
+    """The 32 secret bytes in a file of mode 600, made where it is missing.
+
+    Raises `TokensError` for a file that others can read, or that is too short.
+    """
+    _create_private(path, secrets.token_hex(32).encode())
+    content = _read_private(path)
+    try:
+        secret = bytes.fromhex(content.strip())
+    except ValueError as error:
+        raise TokensError(f"{path}: is not a secret in hexadecimal") from error
+    if len(secret) < 32:
+        raise TokensError(f"{path}: {len(secret)} bytes are too few for a secret, expected 32")
+    return secret
+
+
+class _Entry(NamedTuple):
+    place: str
+    token: str
+    words: str
+
+
+def _tokens(entries: Iterable[_Entry], origin: str) -> Tokens:
+    scopes_of_token: dict[str, list[str]] = {}
+    for place, token, words in entries:
+        scopes = [word.strip() for word in words.split(",") if word.strip()]
+        if not _SHAPE.fullmatch(token):
+            raise TokensError(
+                f"{place}: a token has 16 to 256 of the characters A–Z a–z 0–9 - . _ ~ + /"
+            )
+        if not scopes:
+            raise TokensError(f"{place}: no scope; write `token {','.join(SCOPES)}` or fewer")
+        for scope in scopes:
+            if scope not in SCOPES:
+                near = difflib.get_close_matches(scope, SCOPES, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise TokensError(f"{place}: {scope!r} is no scope ({', '.join(SCOPES)}){hint}")
+        if token in scopes_of_token:
+            raise TokensError(f"{place}: the same token again")
+        scopes_of_token[token] = scopes
+    if not scopes_of_token:
+        raise TokensError(f"{origin}: holds no token")
+    return Tokens(scopes_of_token)
+
+
+def _implied(scopes: Iterable[str]) -> frozenset[str]:
+    return frozenset(SCOPES if "admin" in scopes else scopes)
+
+
+def _digest(token: str) -> bytes:
+    # Digests have one length, and a dump of this process's memory holds no token of the file.
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+
+
+def _read_private(path: Path) -> str:
+    try:
+        mode = path.stat().st_mode
+        content = path.read_text()
+    except OSError as error:
+        raise TokensError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise TokensError(f"{path}: is not text") from error
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise TokensError(
+            f"{path}: others can read it (mode {stat.S_IMODE(mode):o}); run `chmod 600 {path}`"
+        )
+    return content
+
+
+def _create_private(path: Path, content: bytes) -> bool:
+    """Make a file of mode 600 unless there is one; nobody ever sees half of it."""
+    if path.exists():
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    try:
+        write_file(new, content)
+        os.link(new, path)
+    except FileExistsError:
+        return False
+    finally:
+        new.unlink()
+    sync_folder(path.parent)
+    return True

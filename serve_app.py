@@ -1,0 +1,345 @@
+"""The Ray Serve application: the HTTP interface over timelines and the event log."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from importlib import metadata
+from typing import Annotated, Any, TypeVar
+
+import orjson
+import ray
+from fastapi import Depends, FastAPI, Query, Request, Response, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from prometheus_client import CONTENT_TYPE_LATEST
+from ray import serve
+from ray.exceptions import RayError
+from ray.serve.schema import LoggingConfig
+
+from actors.models import Models
+from actors.ray_router import KEEPER, connect_log, connect_router
+from cluster import bodies
+from actors.warm import warm
+from cluster.artifacts import ArtifactStore
+from cluster.events import SCHEMA_VERSION
+from cluster.http_edge import BodyReader, Edge, answer_problems
+from cluster.log import LogUnavailable
+from cluster.problems import MEDIA_TYPE, FieldError, ProblemError
+from cluster.settings import Settings
+from cluster.tokens import (
+    TOKENS_VARIABLE,
+    Tokens,
+    ensure_secret,
+    ensure_tokens,
+    load_tokens,
+    tokens_path,
+)
+from timeline import answers
+from timeline.parameters import Exactly, Id, Limit, Seed, Switch, TimeMs
+from timeline.service import FOLLOWING, FOR_YOU, Service
+
+APPLICATION_NAME = "murmuration"
+_FLUSH_TIMEOUT_S = 60.0
+PAGE_THREADS = 8
+EVENT_THREADS = 4
+_SPARE_REQUESTS = 32
+"""Requests that Serve lets in beyond our own limit, so that the refusal is ours."""
+
+T = TypeVar("T")
+
+_DESCRIPTION = """
+An open For You timeline. Send events to `/v1/events`, read timelines from `/v1/timelines`.
+
+**Tokens.** Send `Authorization: Bearer TOKEN`. A token has one or more scopes: `write` sends
+events, `read` reads timelines and metrics, `admin` may do both and ask for exactly repeatable
+timelines. `murmuration up` writes one token of each into the file `tokens` of the data directory.
+
+**Ids** are integers from 1 to 2^63−1; requests may write them as decimal strings, answers do.
+
+**Errors** are problem documents (RFC 9457) that name the field. 503 and 507 pass: try again after
+`Retry-After` seconds.
+"""
+_PROBLEM = {
+    "description": "A problem document (RFC 9457)",
+    "content": {MEDIA_TYPE: {"schema": answers.ProblemAnswer.model_json_schema()}},
+}
+_BEARER = HTTPBearer(auto_error=False, description="A token of the tokens file.")
+
+
+def _allows(scope: str) -> Any:
+    """A dependency: the scopes of a caller who has at least this one."""
+
+    async def scopes_of_caller(
+        request: Request,
+        credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
+    ) -> frozenset[str]:
+        tokens: Tokens = request.app.state.tokens
+        scopes = tokens.scopes_of(credentials.credentials) if credentials else None
+        if scopes is None:
+            header = 'Bearer realm="murmuration"'
+            raise ProblemError("unauthorized", headers={"WWW-Authenticate": header})
+        if scope not in scopes:
+            raise _forbidden(scope)
+        return scopes
+
+    return Security(scopes_of_caller)
+
+
+Reader = Annotated[frozenset[str], _allows("read")]
+Writer = Annotated[frozenset[str], _allows("write")]
+Size = Annotated[Limit, Query(description="Items, 1 to 100.")]
+Cursor = Annotated[str | None, Query(description="`cursor` of the page before.")]
+RequestId = Annotated[str | None, Query(description="Of one of the user's last 20 requests.")]
+Instant = Annotated[TimeMs | None, Query(description="Scope admin: the time it is.")]
+Chance = Annotated[Seed | None, Query(description="Scope admin: the seed of all chance.")]
+Record = Annotated[Switch, Query(description="Scope admin: `false` leaves nothing behind.")]
+History = Annotated[Switch, Query(description="Scope admin: old events too, each once.")]
+
+
+async def _exactly(
+    scopes: Reader, now_ms: Instant = None, seed: Chance = None, record: Record = True
+) -> Exactly:
+    asked = Exactly(now_ms, seed, record)
+    if asked.asked and "admin" not in scopes:
+        raise _forbidden("admin")
+    return asked
+
+
+Exact = Annotated[Exactly, Depends(_exactly)]
+
+
+def build_app(service: Service, tokens: Tokens) -> FastAPI:
+    """The application over one process's service."""
+    pages = ThreadPoolExecutor(PAGE_THREADS, "pages")
+    events = ThreadPoolExecutor(EVENT_THREADS, "events")
+    # Health must not wait behind pages.
+    control = ThreadPoolExecutor(1, "control")
+    reader = BodyReader(service.settings.http.max_body_bytes)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        for pool in (pages, events, control):
+            pool.shutdown(cancel_futures=True)
+        service.close()
+
+    app = FastAPI(
+        title="Murmuration",
+        version=_version(),
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        responses={422: _PROBLEM, "default": _PROBLEM},
+    )
+    app.add_middleware(
+        Edge,
+        max_ongoing=service.settings.http.max_ongoing,
+        observe=service.metrics.answered,
+    )
+    app.state.tokens = tokens
+    answer_problems(app, outages=[RayError])
+
+    async def page(
+        product: str, user_id: int, limit: int, cursor: str | None, exact: Exactly
+    ) -> Response:
+        arrived_s = time.monotonic()
+
+        def make() -> tuple[bytes, str]:
+            made = service.page(product, user_id, limit, cursor, exact, arrived_s)
+            return answers.page_json(made), made.request_id
+
+        body, request_id = await _off_loop(pages, make)
+        return Response(body, media_type="application/json", headers={"X-Request-Id": request_id})
+
+    @app.get(
+        "/v1/timelines/for-you/{user_id}",
+        response_model=answers.PageAnswer,
+        tags=["timelines"],
+        summary="A page of For You",
+    )
+    async def for_you(
+        user_id: Id, exact: Exact, limit: Size = 20, cursor: Cursor = None
+    ) -> Response:
+        """Candidates of all sources, ranked, filtered and mixed.
+
+        The same request with `now_ms`, `seed` and `record=false` gives the same timeline on the
+        same data and versions; it has no deadline.
+        """
+        return await page(FOR_YOU, user_id, limit, cursor, exact)
+
+    @app.get(
+        "/v1/timelines/following/{user_id}",
+        response_model=answers.PageAnswer,
+        tags=["timelines"],
+        summary="A page of Following",
+    )
+    async def following(
+        user_id: Id, exact: Exact, limit: Size = 20, cursor: Cursor = None
+    ) -> Response:
+        """Every post of those the user follows, newest first."""
+        return await page(FOLLOWING, user_id, limit, cursor, exact)
+
+    @app.get(
+        "/v1/timelines/for-you/{user_id}/why/{post_id}",
+        response_model=answers.WhyAnswer,
+        tags=["timelines"],
+        summary="Why a post is there, or is not",
+    )
+    async def why(
+        user_id: Id,
+        post_id: Id,
+        exact: Exact,
+        request_id: RequestId = None,
+        limit: Size = 20,
+    ) -> Response:
+        """Which sources found it, what it scored and by what, and which filter dropped it.
+
+        With `request_id` this is what that request did; without, what a request would do now,
+        which leaves nothing behind.
+        """
+        arrived_s = time.monotonic()
+
+        def explain() -> bytes:
+            return orjson.dumps(service.why(user_id, post_id, limit, request_id, exact, arrived_s))
+
+        return Response(await _off_loop(pages, explain), media_type="application/json")
+
+    @app.post(
+        "/v1/events",
+        response_model=answers.EventsAnswer,
+        tags=["events"],
+        summary="Send events",
+        openapi_extra=answers.EVENTS_BODY,
+    )
+    async def send_events(
+        request: Request,
+        scopes: Writer,
+        history: History = False,
+    ) -> Response:
+        """Answers once the good events are durable; bad ones are returned with why.
+
+        An array, `{"events": […]}`, one object a line, or an Arrow IPC stream. Sending a batch
+        again is safe: events with the same id count once.
+        """
+        trusted = "admin" in scopes
+        if history and not trusted:
+            raise _forbidden("admin")
+        media_type = _media_type(request)
+        length = request.headers.get("content-length")
+        async with reader.body(request.receive, length) as body:
+            done = await _off_loop(
+                events,
+                lambda: service.take_in(body, media_type, history=history, trusted=trusted),
+            )
+        if done.problems and not done.accepted and not done.repeated:
+            errors = [FieldError(p.field, p.message, p.index) for p in done.problems]
+            raise ProblemError("invalid-events", errors[0].message, errors)
+        return Response(answers.events_json(done), media_type="application/json")
+
+    @app.get("/healthz", tags=["operation"], summary="Whether this process answers")
+    async def healthz() -> Response:
+        """Needs no token."""
+        return _json({"status": "ok"})
+
+    @app.get("/readyz", tags=["operation"], summary="Whether shards answer, and which do not")
+    async def readyz() -> Response:
+        """503 when no shard answers. Needs no token."""
+        ready, shards = await _off_loop(control, service.ready)
+        return _json({"ready": ready, **shards}, 200 if ready else 503)
+
+    @app.get("/version", tags=["operation"], summary="What runs here")
+    async def version() -> Response:
+        """Needs no token."""
+        return _json({"name": "murmuration", "version": app.version, "events": SCHEMA_VERSION})
+
+    @app.get("/metrics", tags=["operation"], summary="Counters of this process for Prometheus")
+    async def metrics(scopes: Reader) -> Response:
+        """Needs the scope read."""
+        content = await _off_loop(control, service.metrics.render)
+        return Response(content, media_type=CONTENT_TYPE_LATEST)
+
+    return app
+
+
+@serve.deployment(name="Timeline")
+@serve.ingress()
+class Timeline:
+    """One replica: the whole pipeline in its own process, over the shards' actors."""
+
+    def __init__(self, settings: Settings, tokens: Tokens) -> None:
+        warm()
+        self._tokens = tokens
+        models = Models(ArtifactStore(settings.data_dir / "artifacts"))
+        secret = ensure_secret(settings.data_dir / "cursor-secret")
+        router, appender = connect_router(settings), connect_log(settings)
+
+        def flush_archive() -> None:
+            try:
+                keeper = ray.get_actor(KEEPER, settings.namespace)
+            except ValueError as error:
+                raise LogUnavailable("the archive's keeper does not run") from error
+            ray.get(keeper.flush.remote(), timeout=_FLUSH_TIMEOUT_S)
+
+        self._service = Service(
+            settings, router, models, appender, secret, flush_archive=flush_archive
+        )
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        return build_app(self._service, self._tokens)
+
+
+def application(settings: Settings) -> serve.Application:
+    """The application to run on Ray Serve. Raises `TokensError`.
+
+    Tokens are read here, and made where there are none; replicas get their digests.
+    """
+    if not os.environ.get(TOKENS_VARIABLE):
+        ensure_tokens(tokens_path(settings))
+    http = settings.http
+    deployment = Timeline.options(  # type: ignore[attr-defined]
+        num_replicas=http.replicas,
+        max_ongoing_requests=http.max_ongoing + _SPARE_REQUESTS,
+        max_queued_requests=http.max_ongoing,
+        health_check_period_s=2,
+        health_check_timeout_s=10,
+        graceful_shutdown_timeout_s=5,
+        logging_config=LoggingConfig(enable_access_log=False),
+    )
+    bound: serve.Application = deployment.bind(settings, load_tokens(settings))
+    return bound
+
+
+async def _off_loop(pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(pool, work)
+
+
+def _json(content: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(content), status, media_type="application/json")
+
+
+def _media_type(request: Request) -> str:
+    given, _, parameters = request.headers.get("content-type", "").partition(";")
+    media_type = given.strip().lower()
+    charset = parameters.lower().partition("charset=")[2].strip().strip('"')
+    if media_type not in bodies.READERS or charset not in ("", "utf-8"):
+        takes = ", ".join(bodies.READERS)
+        raise ProblemError("unsupported-media-type", f"Content-Type must be one of {takes}")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise ProblemError("unsupported-media-type", "Content-Encoding is not supported")
+    return media_type
+
+
+def _forbidden(scope: str) -> ProblemError:
+    header = f'Bearer realm="murmuration", error="insufficient_scope", scope="{scope}"'
+    return ProblemError(
+        "forbidden", f"needs the scope {scope}", headers={"WWW-Authenticate": header}
+    )
+
+
+def _version() -> str:
+    try:
+        return metadata.version("murmuration")
+    except metadata.PackageNotFoundError:
+        return "0+unknown"

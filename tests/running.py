@@ -1,0 +1,99 @@
+"""A real system for tests: the command line starts it, HTTP talks to it, real kills hurt it."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+_COMMAND_TIMEOUT_S = 240
+
+
+class RunningSystem:
+    """A system in a folder of its own, on free ports."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.folder = folder
+        self.data_dir = folder / "data"
+        self.port = free_port()
+        self.environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "MURMURATION_"))},
+            "MURMURATION_DATA_DIR": str(self.data_dir),
+            "MURMURATION_HTTP__PORT": str(self.port),
+            "MURMURATION_NAMESPACE": f"test-{os.getpid()}-{self.port}",
+            **environment,
+        }
+
+    def cli(self, *arguments: str, timeout_s: float = _COMMAND_TIMEOUT_S) -> str:
+        """Run a command; raises `AssertionError` with what it said if it fails."""
+        done = self.run(*arguments, timeout_s=timeout_s)
+        assert done.returncode == 0, f"{arguments}: {done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def run(
+        self, *arguments: str, timeout_s: float = _COMMAND_TIMEOUT_S
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command, whatever it returns."""
+        command = [str(Path(sys.executable).parent / "murmuration"), *arguments]
+        return subprocess.run(
+            command, env=self.environment, cwd=self.folder, capture_output=True, text=True,
+            timeout=timeout_s, check=False,
+        )  # fmt: skip
+
+    def status(self) -> dict[str, Any]:
+        """`murmuration status --json`."""
+        return dict(json.loads(self.cli("status", "--json")))
+
+    def client(self, scope: str = "admin") -> httpx.Client:
+        """An HTTP client with a token of the given scope."""
+        for line in (self.data_dir / "tokens").read_text().splitlines():
+            words = line.split()
+            if len(words) == 2 and words[1] == scope:
+                return httpx.Client(
+                    base_url=f"http://127.0.0.1:{self.port}",
+                    headers={"Authorization": f"Bearer {words[0]}"},
+                    timeout=30,
+                    trust_env=False,
+                )
+        raise AssertionError(f"no token with scope {scope}")
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def listens(port: int) -> bool:
+    """Whether something listens on a port of this machine."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def wait_until(holds: Callable[[], bool], timeout_s: float, what: str) -> None:
+    """Wait for a condition; raises `AssertionError` naming it after the timeout."""
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
+        time.sleep(0.05)
+
+
+def ray_processes() -> list[str]:
+    """Command lines of Ray's and HAProxy's processes on this machine."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
+            try:
+                line = Path(f"/proc/{name}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue
+            if any(word in line for word in ("gcs_server", "raylet", "ray::", "haproxy")):
+                found.append(line)
+    return found

@@ -1,0 +1,214 @@
+"""Everything the HTTP interface does, without HTTP: pages, explanations, events, readiness."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from actors.models import Models
+from actors.questions import AskTrace
+from actors.router import Router, shards_of
+from actors.state import Failed
+from cluster import bodies
+from cluster.ingest import Appender, Ingest, Ingested
+from cluster.log import LogError
+from cluster.problems import ProblemError, of_log_error
+from cluster.settings import Settings
+from timeline import products
+from timeline.cursors import ExpiredCursor, InvalidCursor
+from timeline.explain import UnreadableTrace, pack_trace, stage_kinds, why
+from timeline.metrics import Metrics
+from timeline.parameters import Exactly
+from timeline.served import Recorder
+from timeline.timelines import Page, Timelines
+
+FOR_YOU, FOLLOWING = "for_you", "following"
+_NO_DEADLINE_S = 1e9
+_TRACE_TIMEOUT_S = 0.5
+_READY_TIMEOUT_S = 0.5
+_LOG = logging.getLogger(__name__)
+
+
+def wall_clock_ms() -> int:
+    """Now, ms UTC."""
+    return time.time_ns() // 1_000_000
+
+
+class Service:
+    """One process's share of the service; thread-safe.
+
+    `appender` and `router` reach the log and the shards, in this process or elsewhere;
+    every process that answers requests needs the same `cursor_secret`. `flush_archive` is
+    `Ingest`'s.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        router: Router,
+        models: Models,
+        appender: Appender,
+        cursor_secret: bytes,
+        *,
+        flush_archive: Callable[[], None] = lambda: None,
+        clock: Callable[[], int] = wall_clock_ms,
+    ) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self._router = router
+        self._models = models
+        self._clock = clock
+        self._kinds = {
+            p.name: stage_kinds(p) for p in (products.for_you(models), products.following())
+        }
+        self._timelines = Timelines(settings, router, models, cursor_secret)
+        self._ingest = Ingest(settings, appender, flush_archive)
+        self.recorder = Recorder(
+            settings, router, appender, self._kinds, clock, self.metrics.dropped
+        )
+
+    def page(
+        self,
+        product: str,
+        viewer_id: int,
+        limit: int,
+        cursor: str | None,
+        exactly: Exactly,
+        arrived_s: float,
+    ) -> Page:
+        """A page of a product, recorded unless asked otherwise.
+
+        `arrived_s`, on the monotonic clock, is when the deadline began. Raises
+        `ProblemError` for a cursor that does not fit.
+        """
+        page = self._make(product, viewer_id, limit, cursor, exactly, arrived_s)
+        self.metrics.paged(page)
+        if exactly.record:
+            self.recorder.offer(page)
+        return page
+
+    def why(
+        self,
+        viewer_id: int,
+        post_id: int,
+        limit: int,
+        request_id: str | None,
+        exactly: Exactly,
+        arrived_s: float,
+    ) -> dict[str, Any]:
+        """Why a post is in For You or is not: by a request's trace, else by a dry run.
+
+        Raises `ProblemError` for a request of which this viewer has no trace.
+        """
+        if request_id is None:
+            page = self._make(FOR_YOU, viewer_id, limit, None, exactly, arrived_s)
+            trace = pack_trace(page, self._kinds[page.product])
+        else:
+            kept = self.recorder.trace_of(viewer_id, request_id)
+            trace_or_shard = kept or self._stored_trace(viewer_id, request_id)
+            if isinstance(trace_or_shard, int):
+                return self._unavailable(viewer_id, post_id, request_id, trace_or_shard)
+            trace = trace_or_shard
+        try:
+            return why(trace, post_id, self._models.light_ranker)
+        except UnreadableTrace as error:
+            raise ProblemError("unknown-request", str(error)) from error
+
+    def take_in(self, body: bytes, media_type: str, *, history: bool, trusted: bool) -> Ingested:
+        """Ingest a body of events; `trusted` ones may activate artifacts.
+
+        Raises `ProblemError` where nothing of it could be taken in.
+        """
+        received = bodies.READERS[media_type](body, self.settings.http.max_events)
+        if not trusted:
+            received = bodies.without_activations(received)
+        try:
+            done = bodies.take_in(received, self._ingest, now_ms=self._clock(), history=history)
+        except LogError as error:
+            _LOG.warning("events were not taken in: %s", error)
+            raise of_log_error(error) from error
+        self.metrics.ingested(done)
+        return done
+
+    def ready(self) -> tuple[bool, dict[str, Any]]:
+        """Whether any shard answers, and which do not."""
+        n_shards = self._router.n_shards
+        replies = self._router.ask({s: [] for s in range(n_shards)}, _READY_TIMEOUT_S).replies
+        stale_ms = self.settings.shards.stale_after_ms
+        missing = {
+            str(shard): "behind the log" if shard in replies else "no answer"
+            for shard in range(n_shards)
+            if shard not in replies or replies[shard].lag_ms > stale_ms
+        }
+        return len(missing) < n_shards, {"shards": n_shards, "missing": missing}
+
+    def close(self) -> None:
+        """Record what waits."""
+        self.recorder.close()
+
+    def _make(
+        self,
+        product: str,
+        viewer_id: int,
+        limit: int,
+        cursor: str | None,
+        exactly: Exactly,
+        arrived_s: float,
+    ) -> Page:
+        now_ms = self._clock() if exactly.now_ms is None else exactly.now_ms
+        deadline_s = arrived_s + self.settings.http.deadline_ms / 1000
+        if exactly.asked:
+            deadline_s = _NO_DEADLINE_S
+        common: dict[str, Any] = {"now_ms": now_ms, "deadline_s": deadline_s}
+        try:
+            if product == FOLLOWING:
+                return self._timelines.following(viewer_id, limit, cursor=cursor, **common)
+            seed = exactly.seed or 0
+            return self._timelines.for_you(viewer_id, limit, cursor=cursor, seed=seed, **common)
+        except InvalidCursor as error:
+            raise ProblemError("invalid-cursor", str(error)) from error
+        except ExpiredCursor as error:
+            raise ProblemError("expired-cursor", str(error)) from error
+        except Exception:
+            if product == FOLLOWING:
+                raise
+            _LOG.exception("For You failed; answering with Following")
+        page = self._timelines.following(viewer_id, limit, **common)
+        # A cursor of Following would not fit the next request for For You.
+        return replace(page, cursor=None, degraded=[*page.degraded, FOR_YOU])
+
+    def _stored_trace(self, viewer_id: int, request_id: str) -> bytes | int:
+        """The trace from the viewer's shard, or the shard that does not answer."""
+        viewer = np.array([viewer_id], np.int64)
+        shard = int(shards_of(viewer, self._router.n_shards)[0])
+        since_ms = self._clock() - self.settings.windows.trace_ms
+        question = AskTrace(viewer_id, request_id, since_ms)
+        reply = self._router.ask({shard: [question]}, _TRACE_TIMEOUT_S).replies.get(shard)
+        if reply is None or isinstance(reply.answers[0], Failed):
+            return shard
+        trace: bytes | None = reply.answers[0]
+        if trace is None:
+            raise ProblemError(
+                "unknown-request",
+                "traces of a user's last 20 requests are kept for 24 hours, and lost with a shard",
+            )
+        return trace
+
+    def _unavailable(
+        self, viewer_id: int, post_id: int, request_id: str, shard: int
+    ) -> dict[str, Any]:
+        return {
+            "post_id": str(post_id),
+            "user_id": str(viewer_id),
+            "request_id": request_id,
+            "product": FOR_YOU,
+            "now_ms": self._clock(),
+            "model_version": "",
+            "degraded": [f"shard_{shard}"],
+            "found": False,
+            "verdict": "unavailable",
+            "detail": "the shard that keeps the traces does not answer",
+        }
