@@ -20,8 +20,8 @@ from ray.serve.schema import LoggingConfig
 
 from actors.models import Models
 from actors.ray_router import KEEPER, connect_log, connect_router
-from cluster import bodies
 from actors.warm import warm
+from cluster import bodies
 from cluster.artifacts import ArtifactStore
 from cluster.events import SCHEMA_VERSION
 from cluster.http_edge import BodyReader, Edge, answer_problems

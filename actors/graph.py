@@ -284,14 +284,10 @@ class GraphKind:
             codes = np.full(len(mine), SIGNAL_CODES[Kind.PROFILE_CLICK], np.uint8)
             authors = mine["author_id"]
             sides = np.ones(len(mine), np.uint8)
-            self.signals.insert(
-                mine["actor_id"], authors, authors, codes, mine["time_ms"], sides
-            )
+            self.signals.insert(mine["actor_id"], authors, authors, codes, mine["time_ms"], sides)
 
 
-def write_relation(
-    rows: Rows, on: Kind, owner: str, other: str, relations: Relations
-) -> None:
+def write_relation(rows: Rows, on: Kind, owner: str, other: str, relations: Relations) -> None:
     """Write the rows meant for the partition of the user in column `owner`."""
     mine = rows.where(rows.concern(owner))
     if len(mine):

@@ -45,7 +45,8 @@ def read_light_ranker(artifacts: ArtifactStore, version: str) -> BinnedModel:
     """Read and check one version from the artifact store."""
     artifact = artifacts.open(LIGHT_RANKER, version, schema_version=LIGHT_RANKER_SCHEMA)
     tensors = artifact.tensors("model.safetensors")
-    names = tuple(artifact.json("features.json"))
+    listed = artifact.json("features.json")
+    names = tuple(map(str, listed)) if isinstance(listed, list) else ()
     if names != FEATURES:
         unknown = sorted(set(names) ^ set(FEATURES))
         raise ValueError(

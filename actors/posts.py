@@ -200,9 +200,7 @@ class PostsKind:
         )
         return post_features(facts, now_ms)
 
-    def _found(
-        self, rows: npt.NDArray[np.int64], features: Floats, ranks: Floats
-    ) -> FoundPosts:
+    def _found(self, rows: npt.NDArray[np.int64], features: Floats, ranks: Floats) -> FoundPosts:
         table = self.table
         authors = table["author_ids"][rows]
         author_rows = self.users.rows_of(authors)

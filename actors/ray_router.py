@@ -35,7 +35,6 @@ def connect_log(settings: Settings) -> Appender:
     return RemoteLog(writer, settings.log.append_timeout_s)
 
 
-
 class RayRouter:
     """Asks shard actors by handle; thread-safe as far as handles are."""
 

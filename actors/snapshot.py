@@ -170,9 +170,7 @@ def restore(state: ShardState, root: Path, until_ms: int | None = None) -> dict[
             _LOG.error("snapshot %s is left out: %s", folder.name, problem)
     lanes = owners_of(np.arange(N_PARTITIONS), state.settings.log.lanes)
     mine = slice(state.first_partition, state.end_partition)
-    return {
-        lane: int(state.skip_until[mine][lanes[mine] == lane].min()) for lane in state.lanes
-    }
+    return {lane: int(state.skip_until[mine][lanes[mine] == lane].min()) for lane in state.lanes}
 
 
 def _relations(state: ShardState) -> dict[str, Relations]:

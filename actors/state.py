@@ -25,7 +25,6 @@ from cluster.ids import lanes_of_shard, owners_of, partition_range
 from cluster.routing import PARTITION
 from cluster.settings import Settings
 
-
 K = TypeVar("K")
 _LOG = logging.getLogger(__name__)
 
@@ -130,8 +129,10 @@ class ShardState:
         rows = rows.where(admitted)
         step = self.settings.shards.slice_rows
         for start in range(0, len(rows), step):
-            part = rows if len(rows) <= step else rows.take(
-                np.arange(start, min(start + step, len(rows)))
+            part = (
+                rows
+                if len(rows) <= step
+                else rows.take(np.arange(start, min(start + step, len(rows))))
             )
             engagements = Engagements.of(part)
             with self.lock.write():
@@ -206,7 +207,7 @@ class ShardState:
                 # A model that cannot be read never becomes active; the old one serves on.
                 try:
                     self.models.light_ranker(version)
-                except (ValueError, LookupError, OSError):
+                except (ValueError, LookupError, OSError, RuntimeError):
                     self.counters["refused_activations"] += 1
                     continue
             self.active[name] = Activation(version, int(time_ms))

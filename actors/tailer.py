@@ -74,9 +74,7 @@ class Tailer:
         while not self._stop.is_set():
             try:
                 if not self.restored.is_set():
-                    self.positions = snapshot.restore(
-                        self._state, self._snapshots, self._until_ms
-                    )
+                    self.positions = snapshot.restore(self._state, self._snapshots, self._until_ms)
                     self.restored.set()
                 with self._open_log() as log:
                     self._tail(log)
@@ -168,4 +166,3 @@ class Tailer:
 
         self._snapshot_writer = threading.Thread(target=write, name="snapshot", daemon=True)
         self._snapshot_writer.start()
-

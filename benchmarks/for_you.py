@@ -36,9 +36,7 @@ def measured(system: RunningSystem, world: DenseWorld, seconds: float) -> dict[s
     measure(*system.address, paths, clients=2, token=system.token, seconds=min(5.0, seconds))
     for clients in (1, 8):
         before = cpu_seconds()
-        load = measure(
-            *system.address, paths, clients=clients, token=system.token, seconds=seconds
-        )
+        load = measure(*system.address, paths, clients=clients, token=system.token, seconds=seconds)
         n = len(load["samples_s"])
         cpu_s = cpu_seconds() - before - load["client_cpu_s"]
         figures[f"clients_{clients}"] = {

@@ -160,9 +160,7 @@ def simulate(
     users: Annotated[int, typer.Option(min=2)] = 2_000,
     days: Annotated[float, typer.Option(min=0)] = 7,
     seed: int = 0,
-    out: Annotated[
-        Path | None, typer.Option(help="Write NDJSON or Parquet here instead.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write NDJSON or Parquet here instead.")] = None,
     data_dir: DataDir = None,
     preset: Preset = None,
 ) -> None:

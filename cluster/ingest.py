@@ -14,7 +14,6 @@ from cluster.routing import encode, route
 from cluster.settings import Settings
 from cluster.validation import Checked, Problem, check_batch, check_objects
 
-
 _IDS_BETWEEN_FLUSHES = 500_000
 """Old events remembered here until the archive is asked to take them in."""
 
@@ -61,9 +60,7 @@ class Ingest:
         self._since_flush: set[int] = set()
         self._history = threading.Lock()
 
-    def objects(
-        self, objects: Sequence[Any], *, now_ms: int, history: bool = False
-    ) -> Ingested:
+    def objects(self, objects: Sequence[Any], *, now_ms: int, history: bool = False) -> Ingested:
         """Ingest decoded JSON objects."""
         oldest_ms = None if history else self._oldest_ms(now_ms)
         return self._append(
@@ -75,9 +72,7 @@ class Ingest:
     ) -> Ingested:
         """Ingest columns. Raises `ValueError` where they are not event columns at all."""
         oldest_ms = None if history else self._oldest_ms(now_ms)
-        return self._append(
-            check_batch(batch, now_ms=now_ms, oldest_ms=oldest_ms), now_ms, history
-        )
+        return self._append(check_batch(batch, now_ms=now_ms, oldest_ms=oldest_ms), now_ms, history)
 
     def activate(self, name: str, version: str, *, now_ms: int) -> Ingested:
         """Make a version of an artifact the active one, in every lane at once."""

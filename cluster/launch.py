@@ -237,5 +237,3 @@ def _end_actor(settings: Settings, name: str) -> None:
         ray.kill(ray.get_actor(name, settings.namespace), no_restart=True)
     except (ValueError, RayError):
         return
-
-

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -192,9 +193,7 @@ def answers(
     since_ms = now_ms - 30 * DAY_MS
     asked = [
         *(AskContext(user, now_ms, 100, 100) for user in users),
-        AskInNetwork(
-            users[0], user_ids, affinities, "en", since_ms, now_ms, 100, 100, "untrained"
-        ),
+        AskInNetwork(users[0], user_ids, affinities, "en", since_ms, now_ms, 100, 100, "untrained"),
         AskSecondDegree(user_ids, seeds, since_ms, PUBLIC, 100),
         AskPopular("en", since_ms, now_ms, 100),
         AskNewest(user_ids, since_ms, now_ms + 1, 3),
@@ -280,9 +279,7 @@ def _happening(draw: st.DrawFn) -> Event:
 
 
 @st.composite
-def worlds(
-    draw: st.DrawFn, span_ms: int = 20 * HOUR_MS, max_happenings: int = 30
-) -> list[Event]:
+def worlds(draw: st.DrawFn, span_ms: int = 20 * HOUR_MS, max_happenings: int = 30) -> list[Event]:
     """Events in time order, many of one instant, that end at `NOW_MS`."""
     events = [
         *[draw(_post_created(post)) for post in draw(st.lists(_posts, unique=True))],
@@ -298,4 +295,4 @@ def cut(draw: st.DrawFn, events: Sequence[Event]) -> list[list[Event]]:
     """Events cut into batches at random places."""
     places = draw(st.lists(st.integers(0, len(events)), max_size=5))
     ends = [0, *sorted(places), len(events)]
-    return [list(events[a:b]) for a, b in zip(ends, ends[1:], strict=False) if b > a]
+    return [list(events[a:b]) for a, b in pairwise(ends) if b > a]

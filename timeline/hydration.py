@@ -25,9 +25,7 @@ def fetch_viewer(query: Query) -> bool:
     """
     shard = query.viewer_shard
     settings = query.settings.for_you
-    question = AskContext(
-        query.viewer_id, query.now_ms, settings.max_follows, settings.max_seen
-    )
+    question = AskContext(query.viewer_id, query.now_ms, settings.max_follows, settings.max_seen)
     reply = query.ask({shard: [question]}, _VIEWER_SHARE).replies.get(shard)
     if reply is None or isinstance(reply.answers[0], Failed):
         query.note("viewer_context")
@@ -73,9 +71,7 @@ def _with_facts(
         for shard, rows in asked.items()
     }
     replies = query.ask(wave, _POSTS_SHARE).replies
-    columns = {
-        name: getattr(candidates, name).copy() for name in vars(candidates)
-    }
+    columns = {name: getattr(candidates, name).copy() for name in vars(candidates)}
     for shard, reply in replies.items():
         found = reply.answers[0]
         if isinstance(found, Failed):

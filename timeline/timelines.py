@@ -2,7 +2,6 @@
 
 import time
 import uuid
-
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -190,8 +189,4 @@ class Timelines:
             chain = np.union1d(query.chain, chain_hashes(both))
             if len(chain) > query.settings.for_you.max_chain:
                 return None
-        return self._cursors.encode(
-            Cursor(number, query.viewer_id, query.now_ms, *before, chain)
-        )
-
-
+        return self._cursors.encode(Cursor(number, query.viewer_id, query.now_ms, *before, chain))

@@ -92,7 +92,7 @@ def _examples(facts: Facts, settings: Settings) -> tuple[str, Examples]:
     if len(shown) >= MIN_EXAMPLES and shown.labels.sum() >= MIN_POSITIVES:
         return "impressions", shown
     sampled = of_engagements(facts, settings, most, np.random.default_rng(settings.training.seed))
-    if sampled.labels.sum() >= shown.labels.sum():
+    if sampled.labels.sum() > shown.labels.sum():
         return "engagements", sampled
     return "impressions", shown
 

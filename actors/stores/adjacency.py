@@ -106,6 +106,32 @@ def degree_of(row: Row, side: Int, node: Int) -> Int:
 
 
 @kernel
+def degrees_of(
+    rows: Rows, side: Int, nodes: npt.NDArray[np.int32], degrees: npt.NDArray[np.int32]
+) -> None:
+    """`degree_of` for many nodes in every segment, as `locate` found them: [segments, n]."""
+    block = BLOCK + side * BLOCK_WIDTH
+    n = nodes.shape[1]
+    for s in range(len(rows)):
+        row, own, out = rows[s], nodes[s], degrees[s]
+        if row[FORM] == CSR_FORM:
+            offsets = uint32s(row[block + INDEX], row[block + NODES] + 1)
+            for i in range(n):
+                prefetch(row[block + INDEX] + 4 * (own[i] if own[i] > 0 else 0))
+            for i in range(n):
+                # An absent node reads some other's offsets, and counts nothing.
+                present = own[i] >= 0
+                node = (own[i] if present else 0) & _MASK31
+                count = np.int64(offsets[node + 1]) - np.int64(offsets[node])
+                out[i] = count * present
+        else:
+            for i in range(n):
+                prefetch(row[block + INDEX] + 8 * NODE_WIDTH * (own[i] if own[i] > 0 else 0))
+            for i in range(n):
+                out[i] = degree_of(row, side, own[i])
+
+
+@kernel
 def edge_at(row: Row, side: Int, node: Int, position: Int) -> tuple[Int, Int]:
     """(time, word) of one of a node's edges in a segment; position in 0 … degree − 1."""
     block = BLOCK + side * BLOCK_WIDTH
@@ -328,68 +354,3 @@ def _sort_whole(edges: Int64s, count: Int) -> None:
 def authors_of(row: Row) -> npt.NDArray[np.int64]:
     """Author ids by post dense id, int64; 0 where none was given."""
     return int64s(row[AUTHORS], row[BLOCK + BLOCK_WIDTH + NODES])
-
-
-@kernel
-def fetch_index(rows: Rows, side: Int, nodes: npt.NDArray[np.int32]) -> None:
-    """First of three steps ahead of `newest`: fetch where a node's edges are noted.
-
-    Each step reads what the step before fetched, so a caller with many nodes runs them one
-    node apart, and its random reads wait for nothing.
-    """
-    block = BLOCK + side * BLOCK_WIDTH
-    for s in range(len(rows)):
-        width = 4 if rows[s, FORM] == CSR_FORM else 8 * NODE_WIDTH
-        prefetch(rows[s, block + INDEX] + width * (nodes[s] if nodes[s] > 0 else 0))
-
-
-@kernel
-def fetch_entries(rows: Rows, side: Int, nodes: npt.NDArray[np.int32]) -> None:
-    """Second step: fetch the first lines of a node's entries; hardware fetches the next."""
-    block = BLOCK + side * BLOCK_WIDTH
-    for s in range(len(rows)):
-        row = rows[s]
-        if nodes[s] < 0:
-            continue
-        if row[FORM] == CSR_FORM:
-            offsets = uint32s(row[block + INDEX], row[block + NODES] + 1)
-            at = row[block + ENTRIES] + 8 * np.int64(offsets[nodes[s]])
-            prefetch(at)
-            prefetch(at + 64)
-        else:
-            states = int64_rows(row[block + INDEX], row[block + NODES], NODE_WIDTH)
-            at = row[block + ENTRIES] + 16 * (states[nodes[s], 0] >> 32)
-            prefetch(at)
-            prefetch(at - 64)
-
-
-@kernel
-def fetch_targets(rows: Rows, side: Int, nodes: npt.NDArray[np.int32], limit: Int) -> None:
-    """Third step: fetch the ids at the other ends of a node's newest `limit` edges."""
-    block = BLOCK + side * BLOCK_WIDTH
-    left = limit
-    for s in range(len(rows)):
-        row = rows[s]
-        node = nodes[s]
-        if node < 0:
-            continue
-        ids_at = row[BLOCK + (1 - side) * BLOCK_WIDTH + KEYS]
-        if row[FORM] == CSR_FORM:
-            offsets = uint32s(row[block + INDEX], row[block + NODES] + 1)
-            begin = np.int64(offsets[node])
-            count = min(left, np.int64(offsets[node + 1]) - begin)
-            entries = int64s(row[block + ENTRIES], begin + count)
-            for j in range(begin, begin + count):
-                prefetch(ids_at + 8 * ((entries[j] & LOW32) >> TARGET_SHIFT))
-        else:
-            states = int64_rows(row[block + INDEX], row[block + NODES], NODE_WIDTH)
-            pool = int64_rows(row[block + ENTRIES], 2**40, 2)
-            degree, last = states[node, 0] & LOW32, states[node, 0] >> 32
-            # Only the newest chunk, which is half of all; the rest is not worth the walk.
-            count = degree - floor_power(degree) + 1 if degree > 0 else 0
-            count = min(left, count)
-            for j in range(last - count + 1, last + 1):
-                prefetch(ids_at + 8 * ((pool[j, 1] & LOW32) >> TARGET_SHIFT))
-        left -= count
-        if left == 0:
-            return

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from actors.stores.adjacency import ORIGIN, TARGET, TIME, authors_of, degree_of, locate, newest
+from actors.stores.adjacency import ORIGIN, TARGET, TIME, authors_of, degrees_of, locate, newest
 from actors.stores.edge_draws import draw_edges
 from actors.stores.id_map import Ids
 from actors.stores.kernels import kernel, writable
@@ -301,9 +301,10 @@ def _degrees(rows: npt.NDArray[np.int64], side: Int, ids: Ids) -> Ids:
     nodes = np.empty((len(rows), len(ids)), np.int32)
     locate(rows, side, ids, nodes)
     degrees = np.zeros(len(ids), np.int64)
+    by_segment = np.empty_like(nodes)
+    degrees_of(rows, side, nodes, by_segment)
     for s in range(len(rows)):
-        for i in range(len(ids)):
-            degrees[i] += degree_of(rows[s], side, nodes[s, i])
+        degrees += by_segment[s]
     return degrees
 
 

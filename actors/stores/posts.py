@@ -161,9 +161,7 @@ class PostTable:
         columns, kinds = columns[counted], kinds[counted]
         _count(self._table["counts"], rows, columns, _CHANGE_OF[kinds])
         engaged = kinds != Kind.IMPRESSION
-        np.maximum.at(
-            self._table["last_engaged_ms"], rows[engaged], times_ms[counted][engaged]
-        )
+        np.maximum.at(self._table["last_engaged_ms"], rows[engaged], times_ms[counted][engaged])
 
     def of_authors(
         self, author_ids: Ids, since_ms: int, until_ms: int, limit: int
@@ -198,9 +196,7 @@ class PostTable:
 
     def texts(self, rows: npt.NDArray[np.int64]) -> pa.Array:
         """The texts of rows, null where there is none."""
-        return self._texts.gather(
-            self._table["text_start"][rows], self._table["text_bytes"][rows]
-        )
+        return self._texts.gather(self._table["text_start"][rows], self._table["text_bytes"][rows])
 
     def uris(self, rows: npt.NDArray[np.int64]) -> pa.Array:
         """The names that the posts of rows came with, null where there is none."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from actors.stores.adjacency import degree_of, fetch_index, locate
+from actors.stores.adjacency import degrees_of, locate
 from actors.stores.edge_chains import NODE_WIDTH, slot_of_position, visible_degree
 from actors.stores.edge_draws import random_below, random_unit
 from actors.stores.id_map import Dense, Ids, hash_id
@@ -216,14 +216,13 @@ def _start(
     ids[-1] = query_id
     nodes = np.empty((len(rows), len(ids)), np.int32)
     locate(rows, LEFT, ids, nodes)
+    by_segment = np.empty_like(nodes)
+    degrees_of(rows, LEFT, nodes, by_segment)
     shares = np.zeros(len(ids))
     total = 0.0
     query_is_seed = False
     for i in range(len(ids)):
-        degree = np.int64(0)
-        for s in range(len(rows)):
-            degree += degree_of(rows[s], LEFT, nodes[s, i])
-        if degree == 0:
+        if by_segment[:, i].sum() == 0:
             continue
         if i < len(seed_ids):
             shares[i] = weights[i]
@@ -261,16 +260,15 @@ def _step(
     n_segments = len(rows)
     nodes = np.empty((n_segments, len(ids)), np.int32)
     locate(rows, side, ids, nodes)
-    by_id = np.ascontiguousarray(nodes.T)
-    for i in range(len(ids)):
-        fetch_index(rows, side, by_id[i])
+    by_segment = np.empty_like(nodes)
+    degrees_of(rows, side, nodes, by_segment)
     in_segment = np.empty(n_segments, np.int64)
     segments = np.empty(len(targets), np.int64)
     n, stopped = 0, np.int64(0)
     for i in range(len(ids)):
         degree = np.int64(0)
         for s in range(n_segments):
-            in_segment[s] = degree_of(rows[s], side, by_id[i, s])
+            in_segment[s] = by_segment[s, i]
             degree += in_segment[s]
         degrees[i] = degree
         if degree == 0:
@@ -287,7 +285,7 @@ def _step(
                 s += 1
             owners[n] = i
             segments[n] = s
-            targets[n] = _word_address(rows[s], block, by_id[i, s], position)
+            targets[n] = _word_address(rows[s], block, nodes[s, i], position)
             prefetch(targets[n])
             n += 1
     for j in range(n):

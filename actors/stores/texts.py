@@ -39,9 +39,7 @@ class Texts:
             self._bytes["bytes"][added] = np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]]
         return added.start + offsets[:-1] - offsets[0], lengths
 
-    def gather(
-        self, starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int32]
-    ) -> pa.Array:
+    def gather(self, starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int32]) -> pa.Array:
         """The strings at the given places, as an Arrow array; null where the length is 0."""
         offsets = np.zeros(len(starts) + 1, np.int64)
         np.cumsum(lengths, out=offsets[1:])

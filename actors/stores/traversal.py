@@ -16,9 +16,6 @@ from actors.stores.adjacency import (
     ORIGIN,
     TARGET,
     TIME,
-    fetch_entries,
-    fetch_index,
-    fetch_targets,
     locate,
     newest,
 )
@@ -37,6 +34,7 @@ from actors.stores.proof_ranking import (
     score_floors,
 )
 from actors.stores.raw_memory import Int, carve, int64s, prefetch
+from actors.stores.read_ahead import fetch_entries, fetch_index, fetch_targets
 from actors.stores.segment_row import AUTHORS, KIND_MASK, LEFT, LOW32, TARGET_SHIFT
 
 MAX_EDGES_PER_SEED = 500

@@ -73,9 +73,7 @@ class UserTable:
         known = rows >= 0
         rows = rows[known]
         table = self._table
-        gone[known] = (
-            table["deactivated"][rows] | table["suspended"][rows] | table["deleted"][rows]
-        )
+        gone[known] = table["deactivated"][rows] | table["suspended"][rows] | table["deleted"][rows]
         return gone
 
     def write(self, users: pa.RecordBatch, versions: Ids) -> None:

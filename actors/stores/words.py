@@ -35,9 +35,7 @@ class Words:
         """Codes of an Arrow string column, 0 for null."""
         encoded = column.dictionary_encode()
         table = np.array([self.code(w) for w in encoded.dictionary.to_pylist()] + [0], np.int16)
-        codes: npt.NDArray[np.int16] = table[
-            encoded.indices.fill_null(len(table) - 1).to_numpy()
-        ]
+        codes: npt.NDArray[np.int16] = table[encoded.indices.fill_null(len(table) - 1).to_numpy()]
         return codes
 
     def words(self, codes: npt.NDArray[np.int16]) -> pa.Array:

@@ -80,7 +80,9 @@ def _send(
             raise RuntimeError(f"the world made a bad event: {answer['problems'][0]}")
         kinds = batch.column("kind").to_numpy()
         codes, counts = np.unique(kinds, return_counts=True)
-        sent.update({Kind(c).label: n for c, n in zip(codes.tolist(), counts.tolist(), strict=True)})
+        sent.update(
+            {Kind(c).label: n for c, n in zip(codes.tolist(), counts.tolist(), strict=True)}
+        )
         liked = batch.column("actor_id").to_numpy()[kinds == Kind.FAVOURITE]
         favourites.update(liked.tolist())
     return sent, dict(favourites)

@@ -28,9 +28,7 @@ def timeline_as_of(
     settings: Settings, user_id: int, product: str, limit: int, instant_ms: int
 ) -> dict[str, Any]:
     """A page as it would have been at a past instant, by replay in this process."""
-    timelines = timelines_as_of(
-        settings, instant_ms, lambda: open_reader(settings), _REPLAY_SECRET
-    )
+    timelines = timelines_as_of(settings, instant_ms, lambda: open_reader(settings), _REPLAY_SECRET)
     make = timelines.following if product == "following" else timelines.for_you
     page = make(user_id, limit, now_ms=instant_ms)
     found: dict[str, Any] = orjson.loads(page_json(page))

@@ -5,6 +5,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cluster.events import Kind
 from tests.worlds import (
     DAY_MS,
     HOUR_MS,
@@ -17,7 +18,6 @@ from tests.worlds import (
     empty_states,
     worlds,
 )
-from cluster.events import Kind
 
 
 @st.composite
@@ -81,13 +81,14 @@ def test_past_the_window_late_events_are_refused_and_counted(
     for states in (with_late, without):
         apply(states, events)
         apply(states, news, offset=2)
-    old = [e | {"time_ms": e["time_ms"] - 5 * DAY_MS, "event_id": e["event_id"] + 500} for e in late]
+    old = [
+        e | {"time_ms": e["time_ms"] - 5 * DAY_MS, "event_id": e["event_id"] + 500} for e in late
+    ]
     apply(with_late, old, offset=3)
     assert answers(with_late) == answers(without)
     applied = [s.counters["applied"] for s in without]
     assert [s.counters["applied"] for s in with_late] == applied
-    rows = sum(1 for s in with_late for _ in range(s.counters["late"]))
-    assert rows >= len(old)
+    assert sum(s.counters["late"] for s in with_late) >= len(old)
 
 
 def test_an_event_is_repeated_at_the_very_end_of_the_window() -> None:

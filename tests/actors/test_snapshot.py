@@ -432,9 +432,7 @@ def test_what_is_applied_after_a_capture_is_not_in_it(tmp_path: Path) -> None:
 
 def test_prune_keeps_the_newest_of_every_partition(tmp_path: Path) -> None:
     halves = states_of(some_events(), 2)
-    names = []
-    for offset in (1, 2, 3):
-        names.append([f.name for f in taken(halves, tmp_path, offset)])
+    names = [[f.name for f in taken(halves, tmp_path, offset)] for offset in (1, 2, 3)]
     # The second half took one more: what it covers must stay as often.
     names.append([f.name for f in taken(halves[1:], tmp_path, 4)])
     snapshot.prune(tmp_path, 2)

@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.features.binned import UNTRAINED_VERSION
+from actors.features.light import FEATURES
 from actors.questions import AskContext, AskPosts, AskSecondDegree, AskTrace, PutTrace
 from actors.state import Failed, ShardState, Traces
+from cluster.artifacts import ArtifactStore
 from cluster.events import Kind
 from cluster.settings import Settings
 from tests.worlds import (
@@ -235,6 +237,27 @@ def test_a_model_that_cannot_be_read_is_never_activated(tmp_path: Path) -> None:
     assert state.counters["refused_activations"] >= 1
     apply([state], [activation("../../etc", 30)], offset=2)
     assert state.active_version("light_ranker") == UNTRAINED_VERSION
+
+
+def test_a_damaged_model_stops_no_shard(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    state = ShardState(Settings(), models(tmp_path))
+    for number, content in enumerate(({"weights": np.ones(3)}, {"edges": np.ones(3)}), 1):
+        with store.writing("light_ranker", schema_version=1) as draft:
+            draft.write_tensors("model.safetensors", content)
+            draft.write_json("features.json", list(FEATURES) if number == 1 else 7)
+        assert draft.version is not None
+        apply([state], [activation(draft.version, 10 * number)], offset=number)
+        assert state.active_version("light_ranker") == UNTRAINED_VERSION
+    # Its files are not what its manifest says; its form is of another time.
+    (store.root / "light_ranker" / draft.version / "features.json").unlink()
+    apply([state], [activation(draft.version, 100)], offset=9)
+    with store.writing("light_ranker", schema_version=99) as later:
+        later.write_json("features.json", [])
+    assert later.version is not None
+    apply([state], [activation(later.version, 110)], offset=10)
+    assert state.active_version("light_ranker") == UNTRAINED_VERSION
+    assert state.counters["refused_activations"] >= 4
 
 
 def test_an_activation_does_not_count_as_an_event_of_a_user() -> None:

@@ -40,9 +40,7 @@ def test_every_event_goes_once_to_each_partition_it_concerns(
 
 @settings(max_examples=30)
 @given(worlds(), LANES, st.booleans())
-def test_a_lane_reads_what_was_written(
-    events: list[Event], n_lanes: int, imported: bool
-) -> None:
+def test_a_lane_reads_what_was_written(events: list[Event], n_lanes: int, imported: bool) -> None:
     batch = checked(events)
     for part in route(batch, n_lanes).values():
         read = decode(encode(part, imported=imported))

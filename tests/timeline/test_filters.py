@@ -56,9 +56,7 @@ def test_known() -> None:
 
 
 def test_protected() -> None:
-    candidates = rows(
-        {}, {"author_protected": True}, {"author_protected": True, "author_ids": 7}
-    )
+    candidates = rows({}, {"author_protected": True}, {"author_protected": True, "author_ids": 7})
     assert kept(filters.not_protected, candidates, follows=[9, 7]) == [True, False, True]
 
 

@@ -174,8 +174,8 @@ def test_a_missing_shard_is_named() -> None:
 
 def test_copies_of_a_post_become_one() -> None:
     parts = [
-        rows({"post_ids": 5, "sources": 1, "source": 0, "scores": 3}, {"post_ids": 6, "sources": 1}),
-        rows({"post_ids": 7, "sources": 2, "source": 1}, {"post_ids": 5, "sources": 2, "source": 1}),
+        rows({"post_ids": 5, "sources": 1, "scores": 3}, {"post_ids": 6, "sources": 1}),
+        rows(*({"post_ids": post, "sources": 2, "source": 1} for post in (7, 5))),
     ]
     merged = first_copies(concatenate(parts))
     assert merged.post_ids.tolist() == [5, 6, 7]

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -84,13 +85,13 @@ def test_it_learns_what_people_engage_with(society: tuple[Settings, Archive]) ->
     settings, archive = society
     artifacts = ArtifactStore(settings.data_dir / "artifacts")
     trained = train(settings, archive, artifacts)
-    found = trained.metrics
+    found: dict[str, Any] = trained.metrics
     assert found["source"] == "impressions"
-    assert found["training_examples"] + found["validation_examples"] <= 12_000  # type: ignore[operator]
-    assert found["auc"] > found["untrained_auc"] + 0.02  # type: ignore[operator]
-    assert found["auc"] > found["recency_auc"] + 0.05  # type: ignore[operator]
-    assert found["auc"] > found["popularity_auc"]  # type: ignore[operator]
-    assert 0.7 < found["calibration"] < 1.4  # type: ignore[operator]
+    assert found["training_examples"] + found["validation_examples"] <= 12_000
+    assert found["auc"] > found["untrained_auc"] + 0.02
+    assert found["auc"] > found["recency_auc"] + 0.05
+    assert found["auc"] > found["popularity_auc"]
+    assert 0.7 < found["calibration"] < 1.4
 
     # What serving reads is what was trained.
     read = read_light_ranker(artifacts, trained.version)
@@ -132,7 +133,7 @@ def test_a_part_with_one_kind_of_label_is_named(folder: Path) -> None:
     events = shown(100)
     last_fifth_ms = events[5 + 80 * 11]["time_ms"]
     silent = [e for e in events if e["kind"] != "favourite" or e["time_ms"] < last_fifth_ms]
-    with pytest.raises(TrainingError, match="the validation part, .* has 0 positive and 100 neg"):
+    with pytest.raises(TrainingError, match=r"the validation part, .* has 0 positive and 100 neg"):
         train(settings, archived_events(settings, silent), ArtifactStore(folder / "artifacts"))
 
 
@@ -143,10 +144,10 @@ def test_it_learns_from_a_historical_cascade(data_dir: Path, folder: Path) -> No
     some = (_of_posts_below(part.batch, 150) for part in source)
     archive = archived(settings, (batch for batch in some if batch.num_rows))
     trained = train(settings, archive, ArtifactStore(folder / "artifacts"))
-    found = trained.metrics
+    found: dict[str, Any] = trained.metrics
     assert found["source"] == "engagements"
     assert found["auc"] > 0.6
-    assert found["auc"] > found["recency_auc"] + 0.1  # type: ignore[operator]
+    assert found["auc"] > found["recency_auc"] + 0.1
 
 
 def _of_posts_below(batch: pa.RecordBatch, post_id: int) -> pa.RecordBatch:

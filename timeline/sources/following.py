@@ -46,7 +46,7 @@ class Following:
         """The newest posts of all shards."""
         if not answers:
             return NONE
-        together = concatenate([from_found(found, number) for found, in answers.values()])
+        together = concatenate([from_found(found, number) for (found,) in answers.values()])
         newest = np.lexsort((-together.post_ids, -together.created_ms))
         return together.take(newest[: _most(query)])
 

@@ -59,4 +59,4 @@ class InNetwork:
     ) -> Candidates:
         """The best of all shards' posts."""
         limit = query.settings.for_you.in_network_results
-        return best_of([found for found, in answers.values()], number, limit)
+        return best_of([found for (found,) in answers.values()], number, limit)

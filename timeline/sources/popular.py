@@ -35,4 +35,4 @@ class Popular:
     ) -> Candidates:
         """The most popular of all shards' posts."""
         limit = query.settings.for_you.popular_results
-        return best_of([found for found, in answers.values()], number, limit)
+        return best_of([found for (found,) in answers.values()], number, limit)

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from actors import social_proof
 from actors.router import shards_of
-from actors.stores.proof_ranking import PostFilter, ProofGate, Proofs, merge_proofs, rank_proofs
+from actors.stores.proof_ranking import PostFilter, ProofGate, Proofs, merge_proofs, rank_second_degree
 from cluster.ids import Ids
 from timeline.candidates import MAX_PROOFS, NONE, Candidates
 from timeline.pipeline import Questions
@@ -58,7 +58,7 @@ class UserTweetEntityGraph:
         merged = parts[0] if len(parts) == 1 else merge_proofs(parts)
         query.proof = SocialProof(merged, weights)
         limits = query.settings.for_you
-        ranked = rank_proofs(
+        ranked = rank_second_degree(
             [merged],
             seeds,
             weights,
@@ -78,8 +78,7 @@ def seeds_of(query: Query) -> tuple[Ids, npt.NDArray[np.float64]]:
 def _candidates_of(proofs: Proofs, seeds: Ids, number: int) -> Candidates:
     n = len(proofs.post_ids)
     blank = {
-        name: np.zeros((n, *column.shape[1:]), column.dtype)
-        for name, column in vars(NONE).items()
+        name: np.zeros((n, *column.shape[1:]), column.dtype) for name, column in vars(NONE).items()
     }
     counts = np.diff(proofs.offsets)
     row = np.repeat(np.arange(n), counts)

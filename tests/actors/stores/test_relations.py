@@ -1,5 +1,7 @@
 """Relations against a dictionary of registers."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -76,7 +78,7 @@ def test_relations_against_model(
     random.shuffle(order)  # type: ignore[attr-defined]
     relations = Relations()
     ends = [0, *sorted(min(c, len(writes)) for c in cuts), len(writes)]
-    for start, end in zip(ends, ends[1:], strict=False):
+    for start, end in pairwise(ends):
         rows = np.array(order[start:end], np.int64)
         relations.write(*(column[rows] for column in columns))
         copied = relations.columns()

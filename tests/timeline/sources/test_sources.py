@@ -168,8 +168,8 @@ def test_the_viewers_own_posts_are_no_second_degree() -> None:
 def test_private_engagements_are_no_proof() -> None:
     clock = Clock()
     events = [clock.edge(Kind.FOLLOW, VIEWER, FRIEND), clock.post(30, STRANGER)]
-    for kind in (Kind.CLICK, Kind.BOOKMARK, Kind.DWELL, Kind.SHARE, Kind.REPORT):
-        events.append(clock.on_post(kind, FRIEND, 30, STRANGER))
+    private = (Kind.CLICK, Kind.BOOKMARK, Kind.DWELL, Kind.SHARE, Kind.REPORT)
+    events += [clock.on_post(kind, FRIEND, 30, STRANGER) for kind in private]
     assert len(found(UserTweetEntityGraph(), query(events))) == 0
 
 

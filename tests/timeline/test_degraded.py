@@ -1,0 +1,91 @@
+"""Promise 3: what is answered while shards are dead or too far behind."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from actors.router import shards_of
+from cluster.settings import Settings
+from tests.timeline.small_worlds import (
+    FRIEND,
+    OTHER,
+    STRANGER,
+    VIEWER,
+    ids,
+    small_world,
+)
+from tests.worlds import (
+    NOW_MS,
+    USERS,
+    Clock,
+    PartialRouter,
+    states_of,
+    timelines_of,
+)
+from timeline.timelines import Page
+
+N_SHARDS = 4
+HOMES = dict(zip(USERS, shards_of(np.array(USERS), N_SHARDS).tolist(), strict=True))
+
+
+def degraded(product: str, **router: Any) -> Page:
+    states = states_of(small_world(Clock()), N_SHARDS)
+    timelines = timelines_of(states, router=PartialRouter(states, **router))
+    page: Page = getattr(timelines, product)(VIEWER, 50, now_ms=NOW_MS)
+    return page
+
+
+def test_users_of_these_tests_live_in_different_shards() -> None:
+    assert len({HOMES[user] for user in (VIEWER, FRIEND, OTHER, STRANGER)}) == N_SHARDS
+
+
+STALE_MS = Settings().shards.stale_after_ms
+OUT = pytest.mark.parametrize("how", ["missing", "stale"])
+
+
+def out(how: str, shard: int) -> dict[str, Any]:
+    return {"missing": [shard]} if how == "missing" else {"lags_ms": {shard: STALE_MS + 1}}
+
+
+@OUT
+@pytest.mark.parametrize("product", ["for_you", "following"])
+def test_without_the_viewers_shard_nothing_is_shown(product: str, how: str) -> None:
+    page = degraded(product, **out(how, HOMES[VIEWER]))
+    assert page.items == []
+    assert page.cursor is None
+    assert page.reason is None
+    assert set(page.degraded) == {f"shard_{HOMES[VIEWER]}", "viewer_context"}
+
+
+@OUT
+def test_without_another_shard_its_posts_are_missing_and_it_is_named(how: str) -> None:
+    page = degraded("for_you", **out(how, HOMES[FRIEND]))
+    # The friend's posts, and what only the friend's favourites lead to.
+    assert not set(range(100, 105)) & set(ids(page))
+    assert set(range(200, 205)) <= set(ids(page))
+    assert page.degraded == [f"shard_{HOMES[FRIEND]}"]
+    page = degraded("following", **out(how, HOMES[FRIEND]))
+    assert ids(page) == [204, 203, 202, 201, 200]
+    assert page.degraded == [f"shard_{HOMES[FRIEND]}"]
+
+
+@OUT
+def test_a_post_whose_own_shard_is_silent_might_be_deleted(how: str) -> None:
+    page = degraded("for_you", **out(how, HOMES[STRANGER]))
+    assert 300 not in ids(page)
+    assert set(ids(page)) == {*range(100, 105), *range(200, 205)}
+    assert page.degraded == [f"shard_{HOMES[STRANGER]}"]
+
+
+def test_a_shard_little_behind_still_counts() -> None:
+    page = degraded("for_you", lags_ms=dict.fromkeys(range(N_SHARDS), STALE_MS))
+    assert page.degraded == []
+    assert len(page.items) == 11
+
+
+def test_all_shards_but_one_gone() -> None:
+    others = [shard for shard in range(N_SHARDS) if shard != HOMES[VIEWER]]
+    page = degraded("for_you", missing=others)
+    assert page.items == []
+    assert set(page.degraded) == {f"shard_{shard}" for shard in others}
