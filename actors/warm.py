@@ -11,7 +11,7 @@ from actors import snapshot
 from actors.models import Models
 from actors.questions import AskContext, AskInNetwork, AskNewest, AskPopular, AskPosts, AskUris
 from actors.state import Failed, ShardState
-from actors.stores.proof_ranking import merge_proofs, rank_second_degree
+from actors.stores.proof_ranking import merge_proofs, rank_proofs
 from actors.stores.random_walks import salsa
 from cluster.artifacts import ArtifactStore
 from cluster.events import Kind
@@ -91,7 +91,7 @@ def _rank(state: ShardState) -> None:
     seeds = np.array([2, 3], np.int64)
     places = np.arange(2, dtype=np.int32)
     proofs = state.graph.second_degree(seeds, places, _SINCE_MS, (Kind.FAVOURITE,), 500)
-    rank_second_degree([merge_proofs([proofs, proofs])], seeds, np.ones(2), k=5)
+    rank_proofs([merge_proofs([proofs, proofs])], seeds, np.ones(2), k=5)
     salsa(state.graph.engagements, 1, seeds, np.ones(2), rng=np.random.default_rng(0))
 
 

@@ -64,7 +64,7 @@ def _measure(system: RunningSystem, pool: Ids, queries: int) -> dict[str, Any]:
     from actors.questions import AskSecondDegree
     from actors.ray_router import connect_router
     from actors.router import shards_of
-    from actors.stores.proof_ranking import PostFilter, ProofGate, rank_second_degree
+    from actors.stores.proof_ranking import PostFilter, ProofGate, rank_proofs
 
     router = connect_router(system.settings)
     rng = np.random.default_rng(1)
@@ -89,7 +89,7 @@ def _measure(system: RunningSystem, pool: Ids, queries: int) -> dict[str, Any]:
             for shard in np.unique(homes).tolist()
         }
         gathered = router.ask(wave, 5.0)
-        ranked = rank_second_degree(
+        ranked = rank_proofs(
             list(gathered.answers(0).values()),
             seeds,
             weights,

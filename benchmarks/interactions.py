@@ -65,7 +65,6 @@ class EdgeData:
 
     def insert_into(self, graph: InteractionGraph, batch: int) -> None:
         """Insert every edge, `batch` at a time."""
-        """Insert everything, `batch` edges at a time."""
         for begin in range(0, len(self.user_ids), batch):
             cut = slice(begin, begin + batch)
             graph.insert(

@@ -87,7 +87,7 @@ class PostFilter:
     min_post_id: int = 0
 
 
-def rank_proofs(
+def rank_second_degree(
     parts: Sequence[Proofs],
     seed_ids: Ids,
     weights: Float64s,

@@ -74,7 +74,7 @@ def contains(ordered: Ids, wanted: Int) -> bool:
     size = len(ordered)
     if size == 0:
         return False
-    low = 0
+    low = np.int64(0)
     while size > 1:
         half = size >> 1
         low += half * np.int64(ordered[low + half] <= wanted)

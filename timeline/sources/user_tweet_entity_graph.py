@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from actors import social_proof
 from actors.router import shards_of
-from actors.stores.proof_ranking import PostFilter, ProofGate, Proofs, merge_proofs, rank_second_degree
+from actors.stores.proof_ranking import PostFilter, ProofGate, Proofs, merge_proofs, rank_proofs
 from cluster.ids import Ids
 from timeline.candidates import MAX_PROOFS, NONE, Candidates
 from timeline.pipeline import Questions
@@ -58,7 +58,7 @@ class UserTweetEntityGraph:
         merged = parts[0] if len(parts) == 1 else merge_proofs(parts)
         query.proof = SocialProof(merged, weights)
         limits = query.settings.for_you
-        ranked = rank_second_degree(
+        ranked = rank_proofs(
             [merged],
             seeds,
             weights,
