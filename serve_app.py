@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib import metadata
 from typing import Annotated, Any, TypeVar
 
@@ -39,6 +40,7 @@ from cluster.tokens import (
 from timeline import answers
 from timeline.parameters import Exactly, Id, Limit, Seed, Switch, TimeMs
 from timeline.service import FOLLOWING, FOR_YOU, Service
+from timeline.timelines import Page
 
 APPLICATION_NAME = "murmuration"
 _FLUSH_TIMEOUT_S = 60.0
@@ -110,8 +112,8 @@ async def _exactly(
 Exact = Annotated[Exactly, Depends(_exactly)]
 
 
-def build_app(service: Service, tokens: Tokens) -> FastAPI:
-    """The application over one process's service."""
+def build_app(service: Service, tokens: Tokens, *, names_requests: bool = True) -> FastAPI:
+    """The application over one process's service; see `Edge` for `names_requests`."""
     pages = ThreadPoolExecutor(PAGE_THREADS, "pages")
     events = ThreadPoolExecutor(EVENT_THREADS, "events")
     # Health must not wait behind pages.
@@ -137,21 +139,15 @@ def build_app(service: Service, tokens: Tokens) -> FastAPI:
         Edge,
         max_ongoing=service.settings.http.max_ongoing,
         observe=service.metrics.answered,
+        names_requests=names_requests,
     )
     app.state.tokens = tokens
     answer_problems(app, outages=[RayError])
 
-    async def page(
-        product: str, user_id: int, limit: int, cursor: str | None, exact: Exactly
-    ) -> Response:
-        arrived_s = time.monotonic()
-
-        def make() -> tuple[bytes, str]:
-            made = service.page(product, user_id, limit, cursor, exact, arrived_s)
-            return answers.page_json(made), made.request_id
-
-        body, request_id = await _off_loop(pages, make)
-        return Response(body, media_type="application/json", headers={"X-Request-Id": request_id})
+    async def page(request: Request, make: Callable[[str, float], Page]) -> Response:
+        request_id, arrived_s = request.state.request_id, time.monotonic()
+        body = await _off_loop(pages, lambda: answers.page_json(make(request_id, arrived_s)))
+        return Response(body, media_type="application/json")
 
     @app.get(
         "/v1/timelines/for-you/{user_id}",
@@ -160,14 +156,15 @@ def build_app(service: Service, tokens: Tokens) -> FastAPI:
         summary="A page of For You",
     )
     async def for_you(
-        user_id: Id, exact: Exact, limit: Size = 20, cursor: Cursor = None
+        request: Request, user_id: Id, exact: Exact, limit: Size = 20, cursor: Cursor = None
     ) -> Response:
         """Candidates of all sources, ranked, filtered and mixed.
 
         The same request with `now_ms`, `seed` and `record=false` gives the same timeline on the
         same data and versions; it has no deadline.
         """
-        return await page(FOR_YOU, user_id, limit, cursor, exact)
+        asked = partial(service.page, FOR_YOU, user_id, limit, cursor, exact)
+        return await page(request, asked)
 
     @app.get(
         "/v1/timelines/following/{user_id}",
@@ -176,10 +173,11 @@ def build_app(service: Service, tokens: Tokens) -> FastAPI:
         summary="A page of Following",
     )
     async def following(
-        user_id: Id, exact: Exact, limit: Size = 20, cursor: Cursor = None
+        request: Request, user_id: Id, exact: Exact, limit: Size = 20, cursor: Cursor = None
     ) -> Response:
         """Every post of those the user follows, newest first."""
-        return await page(FOLLOWING, user_id, limit, cursor, exact)
+        asked = partial(service.page, FOLLOWING, user_id, limit, cursor, exact)
+        return await page(request, asked)
 
     @app.get(
         "/v1/timelines/for-you/{user_id}/why/{post_id}",
@@ -287,7 +285,8 @@ class Timeline:
         )
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return build_app(self._service, self._tokens)
+        # Serve names requests itself, and hands the names in.
+        return build_app(self._service, self._tokens, names_requests=False)
 
 
 def application(settings: Settings) -> serve.Application:

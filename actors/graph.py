@@ -161,7 +161,7 @@ class GraphKind:
     def expire(self, now_ms: int) -> None:
         """Drop segments that no window reaches any more."""
         windows = self._windows
-        self.engagements.expire(now_ms - windows.interactions_ms)
+        self.engagements.expire(now_ms - max(windows.interactions_ms, windows.affinity_ms))
         self.signals.expire(now_ms - windows.affinity_ms)
         self.feedback.expire(now_ms - windows.negative_ms)
         self.views.expire(now_ms - max(windows.seen_ms, windows.served_ms))

@@ -95,6 +95,7 @@ class PostsKind:
         viewer_id: int,
         language: str,
         since_ms: int,
+        until_ms: int,
         now_ms: int,
         max_hits: int,
         max_results: int,
@@ -107,7 +108,7 @@ class PostsKind:
         sorted by id) say, and returns the first `max_results`: the best of all shards are
         among the best of each.
         """
-        rows = self.table.of_authors(author_ids, since_ms, now_ms + 1, max_hits)
+        rows = self.table.of_authors(author_ids, since_ms, until_ms, max_hits)
         if len(rows) > max_hits:
             created, post_ids = self.table["created_ms"][rows], self.table["post_ids"][rows]
             rows = rows[np.lexsort((-post_ids, -created))[:max_hits]]
@@ -160,6 +161,14 @@ class PostsKind:
             columns[name][known] = values
         columns["post_ids"][~known] = post_ids[~known]
         return FoundPosts(**columns)
+
+    def gone(self, post_ids: Ids, author_ids: Ids) -> npt.NDArray[np.bool_]:
+        """Whether each post was deleted or its author is gone; not so where none is known."""
+        rows = self.table.rows_of(post_ids)
+        gone = self.users.gone(author_ids)
+        known = rows >= 0
+        gone[known] |= self.table["deleted"][rows[known]]
+        return gone
 
     def uris(self, post_ids: Ids) -> list[str | None]:
         """The names that posts came with."""

@@ -36,6 +36,7 @@ class AskInNetwork:
     affinities: npt.NDArray[np.float32]
     language: str
     since_ms: int
+    until_ms: int
     now_ms: int
     max_hits: int
     max_results: int
@@ -49,6 +50,7 @@ class AskInNetwork:
             viewer_id=self.viewer_id,
             language=self.language,
             since_ms=self.since_ms,
+            until_ms=self.until_ms,
             now_ms=self.now_ms,
             max_hits=self.max_hits,
             max_results=self.max_results,
@@ -113,6 +115,18 @@ class AskPosts:
     def answer(self, state: ShardState) -> FoundPosts:
         """See `PostsKind.hydrate`."""
         return state.posts.hydrate(self.post_ids, self.language, self.now_ms)
+
+
+@dataclass(frozen=True)
+class AskGone:
+    """Whether posts that others repost may not be shown any more; for their authors' shards."""
+
+    post_ids: Ids
+    author_ids: Ids
+
+    def answer(self, state: ShardState) -> npt.NDArray[np.bool_]:
+        """See `PostsKind.gone`."""
+        return state.posts.gone(self.post_ids, self.author_ids)
 
 
 @dataclass(frozen=True)

@@ -89,9 +89,8 @@ class Catalog:
         """Path → entry of the files with the events of a date, in the order of writing."""
         return {
             f"{folder}/{name}": entry
-            for group, found, folder in self._event_folders()
-            if found == date and group in groups
-            for name, entry in sorted(self.folders[folder].items())
+            for folder in sorted(events_folder(group, date) for group in groups)
+            for name, entry in sorted(self.folders.get(folder, {}).items())
         }
 
     def feature_files(self) -> list[tuple[str, str, dict[str, Entry]]]:

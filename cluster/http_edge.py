@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
@@ -25,6 +26,7 @@ Observe = Callable[[str, str, int, float], None]
 MAX_HEADER_BYTES = 32 * 1024
 """Of the request line and all headers; a cursor at its longest is 6 KB."""
 BODY_TIMEOUT_S = 30.0
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{8,64}")
 _METHODS = ("GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE")
 _ALWAYS_ANSWERED = ("/healthz", "/readyz")
 _LOG = logging.getLogger(__name__)
@@ -34,13 +36,17 @@ class Edge:
     """ASGI middleware around the whole application.
 
     Refuses what is more than `max_ongoing` requests at once before any work is done for
-    it; health is answered still.
+    it; health is answered still. A request keeps the id it comes with in X-Request-Id; the
+    answer names it, unless the server around us does so (`names_requests` False).
     """
 
-    def __init__(self, app: App, max_ongoing: int, observe: Observe) -> None:
+    def __init__(
+        self, app: App, max_ongoing: int, observe: Observe, names_requests: bool = True
+    ) -> None:
         self._app = app
         self._max_ongoing = max_ongoing
         self._observe = observe
+        self._names_requests = names_requests
         self._ongoing = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,7 +54,7 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = uuid.uuid4().hex
+        request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
         status = 0
 
@@ -57,11 +63,9 @@ class Edge:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = message["headers"] = list(message.get("headers", ()))
-                given = {name.lower() for name, _ in headers}
-                if b"x-request-id" not in given:
+                headers.append((b"cache-control", b"no-store"))
+                if self._names_requests:
                     headers.append((b"x-request-id", request_id.encode()))
-                if b"cache-control" not in given:
-                    headers.append((b"cache-control", b"no-store"))
             await send(message)
 
         started = time.perf_counter()
@@ -146,6 +150,14 @@ class BodyReader:
 
     def _too_large(self) -> ProblemError:
         return ProblemError("too-large", f"at most {self._max_bytes} bytes are taken")
+
+
+def _request_id(scope: Scope) -> str:
+    """The id that the request came with, where it looks like one; else a new one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return str(value, "ascii")
+    return uuid.uuid4().hex
 
 
 async def send_problem(problem: ProblemError, request_id: str, send: Send) -> None:

@@ -85,7 +85,7 @@ class Windows(_Group):
     affinity_ms: int = 14 * DAY_MS
     popular_ms: int = 24 * HOUR_MS
     interactions_ms: int = 7 * DAY_MS
-    """Interaction segments whose newest edge is older are dropped."""
+    """Interaction segments whose newest edge is older, and beyond affinity's reach, go."""
     negative_ms: int = 90 * DAY_MS
     following_ms: int = 14 * DAY_MS
     trace_ms: int = 24 * HOUR_MS

@@ -382,6 +382,16 @@ def test_every_answer_has_its_own_id(world: World) -> None:
     assert len(ids) == 3
 
 
+@pytest.mark.parametrize("name", ["", "short", "x" * 65, "with space", "a;b;c;d;e"])
+def test_requests_may_bring_an_id(lively: World, name: str) -> None:
+    headers = lively.as_("read") | {"X-Request-Id": "an-id-of-theirs"}
+    answer = lively.client.get(f"/v1/timelines/for-you/{VIEWER}", headers=headers)
+    assert answer.headers["x-request-id"] == answer.json()["request_id"] == "an-id-of-theirs"
+    assert lively.why(110, request_id="an-id-of-theirs").json()["verdict"] == "shown"
+    answer = lively.client.get("/healthz", headers={"X-Request-Id": name})
+    assert answer.headers["x-request-id"] != name
+
+
 def test_metrics_count(lively: World) -> None:
     lively.for_you()
     lively.post([an_event("follow", 1, actor_id=1, target_id=1, invented=2), {"x": 1}])

@@ -6,10 +6,10 @@ import numpy as np
 
 from actors.features.light import PROOF_FEATURES, VIEWER_FEATURES, viewer_features
 from actors.models import LIGHT_RANKER
-from actors.questions import AskContext, AskPosts
+from actors.questions import AskContext, AskGone, AskPosts
 from actors.router import shards_of
-from actors.state import Failed
-from timeline.candidates import N_POST_FEATURES, Candidates, first_copies
+from actors.state import Failed, Question
+from timeline.candidates import N_POST_FEATURES, Candidates, Mask, first_copies
 from timeline.query import Query
 
 _N_WITH_VIEWER = N_POST_FEATURES + len(VIEWER_FEATURES)
@@ -41,11 +41,16 @@ def complete(query: Query, candidates: Candidates) -> Candidates:
     """Wave 3: facts and features of candidates whose source did not hold them.
 
     A post replaced by an edit becomes its newest version; one whose shard does not answer
-    keeps `created_ms` 0 and is filtered, since nobody can say that it was not deleted.
+    keeps `created_ms` 0 and is filtered, since nobody can say that it was not deleted. A
+    repost counts as deleted where what it reposts is, or where nobody can say.
     """
-    unknown = np.flatnonzero(candidates.created_ms == 0)
-    if len(unknown):
-        candidates = _with_facts(query, candidates, unknown)
+    unknown = candidates.created_ms == 0
+    candidates = _with_facts(query, candidates, unknown, candidates.repost_of_ids > 0)
+    # What a source did not know to be a repost costs one more wave.
+    found_reposts = unknown & (candidates.repost_of_ids > 0)
+    candidates = _with_facts(query, candidates, np.zeros_like(unknown), found_reposts)
+    if unknown.any():
+        candidates = first_copies(candidates)
     features = candidates.features.copy()
     viewer = query.viewer
     features[:, N_POST_FEATURES:_N_WITH_VIEWER] = viewer_features(
@@ -60,27 +65,40 @@ def complete(query: Query, candidates: Candidates) -> Candidates:
     return replace(candidates, features=features)
 
 
-def _with_facts(
-    query: Query, candidates: Candidates, unknown: np.ndarray[tuple[int], np.dtype[np.int64]]
-) -> Candidates:
-    homes = shards_of(candidates.author_ids[unknown], query.router.n_shards)
-    asked = {s: unknown[homes == s] for s in np.unique(homes).tolist()}
-    language = query.viewer.language
-    wave = {
-        shard: [AskPosts(candidates.post_ids[rows], language, query.now_ms)]
-        for shard, rows in asked.items()
+def _with_facts(query: Query, candidates: Candidates, unknown: Mask, reposts: Mask) -> Candidates:
+    """Candidates with the facts of `unknown` ones and the fate of what `reposts` repost."""
+    if not (unknown | reposts).any():
+        return candidates
+    reposted_authors = candidates.linked_author_ids[:, 2]
+    homes = shards_of(candidates.author_ids, query.router.n_shards)
+    reposted_homes = shards_of(reposted_authors, query.router.n_shards)
+    asked = {
+        shard: (
+            np.flatnonzero(unknown & (homes == shard)),
+            np.flatnonzero(reposts & (reposted_homes == shard)),
+        )
+        for shard in np.union1d(homes[unknown], reposted_homes[reposts]).tolist()
+    }
+    wave: dict[int, list[Question]] = {
+        shard: [
+            AskPosts(candidates.post_ids[rows], query.viewer.language, query.now_ms),
+            AskGone(candidates.repost_of_ids[theirs], reposted_authors[theirs]),
+        ]
+        for shard, (rows, theirs) in asked.items()
     }
     replies = query.ask(wave, _POSTS_SHARE).replies
     columns = {name: getattr(candidates, name).copy() for name in vars(candidates)}
+    columns["deleted"][reposts] = True
     for shard, reply in replies.items():
-        found = reply.answers[0]
-        if isinstance(found, Failed):
+        found, gone = reply.answers
+        if isinstance(found, Failed) or isinstance(gone, Failed):
             query.note(f"shard_{shard}")
             continue
-        rows = asked[shard]
+        rows, theirs = asked[shard]
+        columns["deleted"][theirs] = candidates.deleted[theirs] | gone
         for name, values in vars(found).items():
             if name == "features":
                 columns["features"][rows, :N_POST_FEATURES] = values
             elif name not in ("author_ids", "ranks"):
                 columns[name][rows] = values
-    return first_copies(Candidates(**columns))
+    return Candidates(**columns)

@@ -43,7 +43,7 @@ def reasons_of(query: Query, shown: Candidates, source_names: list[str]) -> list
             text = "you engaged with the author's posts before"
             mine.append(Reason("engaged_author", (author,), text))
         if int(shown.sources[row]) & popular:
-            mine.append(Reason("popular", (), "popular in the last days"))
+            mine.append(Reason("popular", (), "popular at the moment"))
         by_source = Reason("candidate", (), f"found by {source_names[shown.source[row]]}")
         found.append(mine or [by_source])
     return found

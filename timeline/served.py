@@ -20,7 +20,7 @@ from actors.questions import PutTrace
 from actors.router import Router, shards_of
 from actors.state import Failed
 from cluster.events import Kind
-from cluster.ids import mix64
+from cluster.ids import id_of_string, mix64
 from cluster.ingest import Appender
 from cluster.log import LogError
 from cluster.logs import features_lane
@@ -60,7 +60,8 @@ def served_events(pages: Sequence[Page], version: str) -> pa.Table:
     n = sum(counts)
     positions = np.concatenate([np.arange(k, dtype=np.int16) for k in counts])
     # Derived ids do not look at the request, and two may fall into one millisecond.
-    requests = np.array([int(page.request_id[:15], 16) for page in pages], np.int64)
+    names = [f"{page.request_id} {page.viewer_id} {page.now_ms}" for page in pages]
+    requests = np.array([id_of_string(name) for name in names], np.int64)
     mixed = mix64(np.repeat(mix64(requests), counts) + positions.astype(np.uint64))
     return pa.table(
         {

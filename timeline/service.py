@@ -77,6 +77,7 @@ class Service:
         limit: int,
         cursor: str | None,
         exactly: Exactly,
+        request_id: str,
         arrived_s: float,
     ) -> Page:
         """A page of a product, recorded unless asked otherwise.
@@ -85,6 +86,7 @@ class Service:
         `ProblemError` for a cursor that does not fit.
         """
         page = self._make(product, viewer_id, limit, cursor, exactly, arrived_s)
+        page = replace(page, request_id=request_id)
         self.metrics.paged(page)
         if exactly.record:
             self.recorder.offer(page)

@@ -1,13 +1,31 @@
 """How numeric kernels are compiled: without the GIL, and cached on disk."""
 
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import numba
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 F = TypeVar("F", bound=Callable[..., object])
+
+
+def _cache_folder() -> Path:
+    """Where kernels compiled from exactly these sources are kept.
+
+    Numba asks only whether a kernel's own file changed, not those of the kernels that it
+    inlined; a folder named by all sources together never serves a stale one.
+    """
+    rooms = Path(__file__).parent.parent
+    digest = hashlib.sha256(numba.__version__.encode())
+    for source in sorted([*rooms.glob("stores/*.py"), *rooms.glob("features/*.py")]):
+        digest.update(source.read_bytes())
+    return Path(__file__).parent / "__pycache__" / f"kernels-{digest.hexdigest()[:16]}"
+
+
+numba.config.CACHE_DIR = str(_cache_folder())
 
 
 def kernel(function: F) -> F:
@@ -16,7 +34,7 @@ def kernel(function: F) -> F:
     Kernels release the GIL, so queries run in parallel threads of one shard, and are
     cached beside their source, so a shard that restarts does not compile again.
     """
-    return cast(F, njit(nogil=True, cache=True)(function))
+    return cast(F, numba.njit(nogil=True, cache=True)(function))
 
 
 def writable(values: npt.ArrayLike, dtype: npt.DTypeLike) -> npt.NDArray[Any]:

@@ -87,7 +87,7 @@ class PostFilter:
     min_post_id: int = 0
 
 
-def rank_second_degree(
+def rank_proofs(
     parts: Sequence[Proofs],
     seed_ids: Ids,
     weights: Float64s,

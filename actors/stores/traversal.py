@@ -1,7 +1,7 @@
 """Top second degree over the interaction graph: what a user's weighted seeds engaged with.
 
 Each seed's newest edges are read, repeated ones dropped, undone ones cancelled, and what is
-left grouped by post. `second_degree` is the part one shard answers; `rank_second_degree` merges the
+left grouped by post. `second_degree` is the part one shard answers; `rank_proofs` merges the
 parts and ranks; `top_second_degree` does both where one graph holds every seed.
 """
 
@@ -30,7 +30,7 @@ from actors.stores.proof_ranking import (
     Proofs,
     RankedPosts,
     Uint8s,
-    rank_second_degree,
+    rank_proofs,
     score_floors,
 )
 from actors.stores.raw_memory import Int, carve, int64s, prefetch
@@ -94,7 +94,7 @@ def top_second_degree(
     kinds_mask: int = ALL_KINDS,
     undo_of: Uint8s = UNDO_OF,
 ) -> RankedPosts:
-    """`second_degree` and `rank_second_degree` in one, for a graph that holds every seed.
+    """`second_degree` and `rank_proofs` in one, for a graph that holds every seed.
 
     Gives the same answer, but groups only proofs of posts whose score may suffice.
     """
@@ -109,7 +109,7 @@ def top_second_degree(
             view, seed_ids, weights, max_edges_per_seed, min_time_ms, kinds_mask, undo_of
         )
         for floor in score_floors(scratch.scores(), k, post_filter):
-            ranked = rank_second_degree(
+            ranked = rank_proofs(
                 [scratch.group(view, seed_indices, floor)], seed_ids, weights, k=k,
                 max_proofs=max_proofs, gate=gate, post_filter=post_filter,
             )  # fmt: skip

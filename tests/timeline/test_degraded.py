@@ -78,6 +78,18 @@ def test_a_post_whose_own_shard_is_silent_might_be_deleted(how: str) -> None:
     assert page.degraded == [f"shard_{HOMES[STRANGER]}"]
 
 
+@OUT
+def test_a_repost_of_what_a_silent_shard_holds_might_be_of_something_deleted(how: str) -> None:
+    clock = Clock()
+    link = {"repost_of_id": 300, "repost_of_author_id": STRANGER}
+    states = states_of([*small_world(clock), clock.post(150, FRIEND, **link)], N_SHARDS)
+    router = PartialRouter(states, **out(how, HOMES[STRANGER]))
+    page = timelines_of(states, router=router).following(VIEWER, 50, now_ms=NOW_MS)
+    assert 150 not in ids(page)
+    assert len(page.items) == 10
+    assert page.degraded == [f"shard_{HOMES[STRANGER]}"]
+
+
 def test_a_shard_little_behind_still_counts() -> None:
     page = degraded("for_you", lags_ms=dict.fromkeys(range(N_SHARDS), STALE_MS))
     assert page.degraded == []

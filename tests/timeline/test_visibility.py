@@ -16,6 +16,7 @@ from tests.timeline.small_worlds import (
 from tests.worlds import (
     HOUR_MS,
     NOW_MS,
+    USERS,
     Clock,
     Event,
 )
@@ -93,6 +94,30 @@ def test_reposts_of_one_post() -> None:
     assert not {150, 250} & set(ids(for_you(*events)))
     unseen = [e for e in events if e["kind"] != "favourite" and e.get("post_id") != 300]
     assert len({150, 250} & set(ids(for_you(*unseen)))) == 1
+
+
+@pytest.mark.parametrize("how", ["delete", "suspend"])
+@pytest.mark.parametrize("n_shards", [1, 4])
+def test_a_repost_goes_with_what_it_reposts(how: str, n_shards: int) -> None:
+    clock = Clock()
+    link = {"repost_of_id": 300, "repost_of_author_id": STRANGER}
+    third = USERS[7]
+    events = [
+        *small_world(clock),
+        clock.post(150, FRIEND, **link),
+        # Found by its favourite alone, so that nobody knows at first that it is a repost.
+        clock.post(160, third, **link),
+        clock.on_post(Kind.FAVOURITE, OTHER, 160, third),
+    ]
+    there = [e for e in events if e.get("post_id") != 300]
+    assert {150, 160} & set(ids(for_you(*there, n_shards=n_shards)))
+    assert 150 in ids(following(*there))
+    if how == "delete":
+        events.append(clock.event(Kind.POST_DELETE, post_id=300, author_id=STRANGER))
+    else:
+        events.append(clock.event(Kind.USER_SUSPEND, actor_id=STRANGER))
+    assert not {150, 160, 300} & set(ids(for_you(*events, n_shards=n_shards)))
+    assert 150 not in ids(following(*events))
 
 
 def test_own_posts_and_reposts_of_them() -> None:

@@ -36,7 +36,6 @@ class InNetwork:
         windows = settings.windows
         window_ms = windows.in_network_light_ms if light else windows.in_network_ms
         homes = shards_of(authors, query.router.n_shards)
-        until_ms = query.now_ms - settings.for_you.skip_newest_ms
         return {
             shard: [
                 AskInNetwork(
@@ -45,7 +44,8 @@ class InNetwork:
                     affinities=affinities[homes == shard],
                     language=viewer.language,
                     since_ms=query.now_ms - window_ms,
-                    now_ms=until_ms,
+                    until_ms=query.now_ms - settings.for_you.skip_newest_ms + 1,
+                    now_ms=query.now_ms,
                     max_hits=settings.for_you.in_network_hits,
                     max_results=settings.for_you.in_network_results,
                     model_version=query.versions[LIGHT_RANKER],

@@ -10,7 +10,7 @@ from actors.stores.proof_ranking import (
     ProofGate,
     Proofs,
     RankedPosts,
-    rank_second_degree,
+    rank_proofs,
     score_floor,
 )
 
@@ -35,7 +35,7 @@ def proofs_of(groups: Mapping[int, Sequence[Proof]], author_id: int = 9) -> Proo
 
 
 def rank(groups: Mapping[int, Sequence[Proof]], gate: ProofGate | None = None) -> RankedPosts:
-    return rank_second_degree([proofs_of(groups)], SEEDS, WEIGHTS, k=10, gate=gate)
+    return rank_proofs([proofs_of(groups)], SEEDS, WEIGHTS, k=10, gate=gate)
 
 
 def test_scores_add_weights_over_seeds_and_kinds() -> None:
@@ -70,13 +70,13 @@ def test_an_author_among_the_users_makes_the_kind_need_one_more(min_users: int) 
     gate = ProofGate(min_users=min_users)
     for n, passes in ((min_users - 1, False), (min_users, True)):
         part = proofs_of({5: [(0, FAVOURITE, 1), *others[:n]]}, author_id=100)
-        ranked = rank_second_degree([part], SEEDS, WEIGHTS, k=3, gate=gate)
+        ranked = rank_proofs([part], SEEDS, WEIGHTS, k=3, gate=gate)
         assert ranked.post_ids.tolist() == ([5] if passes else [])
 
 
 def test_authorship_itself_needs_no_more() -> None:
     part = proofs_of({5: [(0, AUTHOR, 1)]}, author_id=100)
-    assert rank_second_degree([part], SEEDS, WEIGHTS, k=3).post_ids.tolist() == [5]
+    assert rank_proofs([part], SEEDS, WEIGHTS, k=3).post_ids.tolist() == [5]
 
 
 def test_kinds_outside_the_mask_score_but_neither_pass_nor_show() -> None:
@@ -100,17 +100,17 @@ def test_filters_apply_before_the_best_are_chosen() -> None:
         (PostFilter(allowed_author_ids=np.zeros(0, np.int64)), []),
         (PostFilter(min_post_id=8), [8]),
     ):
-        ranked = rank_second_degree([part], SEEDS, WEIGHTS, k=2, post_filter=post_filter)
+        ranked = rank_proofs([part], SEEDS, WEIGHTS, k=2, post_filter=post_filter)
         assert ranked.post_ids.tolist() == left, post_filter
 
 
 def test_the_heaviest_seeds_are_shown_with_all_their_kinds() -> None:
     group = [(0, 1, 10), (1, 1, 11), (2, 1, 12), (2, 2, 13), (3, 2, 14)]
-    ranked = rank_second_degree([proofs_of({5: group})], SEEDS, WEIGHTS, k=1, max_proofs=3)
+    ranked = rank_proofs([proofs_of({5: group})], SEEDS, WEIGHTS, k=1, max_proofs=3)
     shown = ranked.proofs
     assert shown.seed_indices.tolist() == [3, 0, 2, 2]
     assert shown.times_ms.tolist() == [14, 10, 12, 13]
-    none = rank_second_degree([proofs_of({5: group})], SEEDS, WEIGHTS, k=1, max_proofs=0)
+    none = rank_proofs([proofs_of({5: group})], SEEDS, WEIGHTS, k=1, max_proofs=0)
     assert none.proofs.offsets.tolist() == [0, 0]
 
 
@@ -119,18 +119,16 @@ def test_parts_merge_in_seed_order_so_that_sums_agree_to_the_last_bit() -> None:
     whole = proofs_of({5: [(seed, 1, seed) for seed in range(4)]})
     odd = proofs_of({5: [(1, 1, 1), (3, 1, 3)]})
     even = proofs_of({5: [(0, 1, 0), (2, 1, 2)]})
-    expected = rank_second_degree([whole], SEEDS, weights, k=1)
+    expected = rank_proofs([whole], SEEDS, weights, k=1)
     for parts in ([odd, even], [even, odd]):
-        ranked = rank_second_degree(parts, SEEDS, weights, k=1)
+        ranked = rank_proofs(parts, SEEDS, weights, k=1)
         assert ranked.scores.tolist() == expected.scores.tolist()
         assert ranked.proofs.seed_indices.tolist() == [3, 2, 1, 0]
 
 
 def test_no_room_and_no_parts_posts() -> None:
-    assert len(rank_second_degree([proofs_of({5: [(0, 1, 1)]})], SEEDS, WEIGHTS, k=0).post_ids) == 0
-    assert (
-        len(rank_second_degree([proofs_of({}), proofs_of({})], SEEDS, WEIGHTS, k=5).post_ids) == 0
-    )
+    assert len(rank_proofs([proofs_of({5: [(0, 1, 1)]})], SEEDS, WEIGHTS, k=0).post_ids) == 0
+    assert len(rank_proofs([proofs_of({}), proofs_of({})], SEEDS, WEIGHTS, k=5).post_ids) == 0
 
 
 @given(

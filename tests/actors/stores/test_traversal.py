@@ -11,7 +11,7 @@ from actors.stores.proof_ranking import (
     ProofGate,
     Proofs,
     RankedPosts,
-    rank_second_degree,
+    rank_proofs,
 )
 from actors.stores.traversal import UNDO_OF, second_degree, top_second_degree
 
@@ -151,9 +151,7 @@ def test_four_shards_answer_as_one_does(
         indices = np.flatnonzero(seeds % 4 == shard).astype(np.int32)
         graph = graph_of([edge for edge in edges if edge[0] % 4 == shard])
         parts.append(second_degree(graph, seeds[indices], seed_indices=indices))
-    four = rank_second_degree(
-        parts, seeds, np.array(weights), k=k, gate=gate, post_filter=post_filter
-    )
+    four = rank_proofs(parts, seeds, np.array(weights), k=k, gate=gate, post_filter=post_filter)
     assert_same(one, four)
 
 
@@ -171,7 +169,7 @@ def test_a_large_answer_is_the_same_fused_and_in_parts() -> None:
             post_filter = PostFilter(min_post_id=minimum)
             fused = top_second_degree(graph, seeds, weights, k=200, post_filter=post_filter)
             part = second_degree(graph, seeds)
-            apart = rank_second_degree([part], seeds, weights, k=200, post_filter=post_filter)
+            apart = rank_proofs([part], seeds, weights, k=200, post_filter=post_filter)
             assert_same(fused, apart)
             assert len(fused.post_ids) == (200 if minimum == 0 else min(200, len(fused.post_ids)))
 
