@@ -60,8 +60,12 @@ class RayRouter:
                 calls[shard] = self._actors[shard].ask.remote(list(questions))
             except RayError as error:
                 self._fail(shard, error, missing)
-        replies: dict[int, Reply] = {}
+        replies = _all_at_once(calls, timeout_s)
+        for shard in replies:
+            self._breakers[shard].succeeded()
         for shard, call in calls.items():
+            if shard in replies:
+                continue
             try:
                 left_s = max(deadline - time.monotonic(), 0.0)
                 replies[shard] = ray.get(call, timeout=left_s)
@@ -77,3 +81,12 @@ class RayRouter:
     def _fail(self, shard: int, error: RayError, missing: dict[int, str]) -> None:
         self._breakers[shard].failed()
         missing[shard] = f"{type(error).__name__}: {str(error).strip().splitlines()[-1][:200]}"
+
+
+def _all_at_once(calls: dict[int, Any], timeout_s: float) -> dict[int, Reply]:
+    """All replies in one look-up, the cheapest way; none where any is late or failed."""
+    try:
+        replies: list[Reply] = ray.get(list(calls.values()), timeout=timeout_s)
+    except (GetTimeoutError, RayError):
+        return {}
+    return dict(zip(calls, replies, strict=True))

@@ -1,6 +1,7 @@
 """The state of one shard, without Ray: events in, answers out."""
 
 import logging
+import threading
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -220,24 +221,32 @@ class Traces:
     """
 
     PER_VIEWER = 20
-    MAX_VIEWERS = 50_000
+    MAX_BYTES = 256 * 2**20
 
     def __init__(self) -> None:
         self._by_viewer: OrderedDict[int, OrderedDict[str, tuple[int, bytes]]] = OrderedDict()
+        self._bytes = 0
+        # Traces are put while other queries read, so the shard's lock does not guard them.
+        self._lock = threading.Lock()
 
     def put(self, viewer_id: int, request_id: str, now_ms: int, trace: bytes) -> None:
         """Keep one trace, and forget the oldest beyond the limits."""
-        mine = self._by_viewer.setdefault(viewer_id, OrderedDict())
-        self._by_viewer.move_to_end(viewer_id)
-        mine[request_id] = (now_ms, trace)
-        while len(mine) > self.PER_VIEWER:
-            mine.popitem(last=False)
-        while len(self._by_viewer) > self.MAX_VIEWERS:
-            self._by_viewer.popitem(last=False)
+        with self._lock:
+            mine = self._by_viewer.setdefault(viewer_id, OrderedDict())
+            self._by_viewer.move_to_end(viewer_id)
+            mine[request_id] = (now_ms, trace)
+            self._bytes += len(trace)
+            while len(mine) > self.PER_VIEWER:
+                self._bytes -= len(mine.popitem(last=False)[1][1])
+            while self._bytes > self.MAX_BYTES:
+                _, oldest = self._by_viewer.popitem(last=False)
+                self._bytes -= sum(len(kept) for _, kept in oldest.values())
 
     def get(self, viewer_id: int, request_id: str, since_ms: int) -> bytes | None:
         """A trace made since `since_ms`, or None."""
-        made_ms, trace = self._by_viewer.get(viewer_id, OrderedDict()).get(request_id, (0, None))
+        with self._lock:
+            mine = self._by_viewer.get(viewer_id, OrderedDict())
+            made_ms, trace = mine.get(request_id, (0, None))
         return trace if made_ms >= since_ms else None
 
 

@@ -75,7 +75,9 @@ def _ask(state: ShardState) -> None:
     answers = state.ask(
         [
             AskContext(1, _NOW_MS, 100, 100),
-            AskInNetwork(1, authors, affinities, "en", _SINCE_MS, _NOW_MS, _NOW_MS, 100, 5, "untrained"),
+            AskInNetwork(
+                1, authors, affinities, "en", _SINCE_MS, _NOW_MS, _NOW_MS, 100, 5, "untrained"
+            ),
             AskPopular("en", _SINCE_MS, _NOW_MS, 5),
             AskNewest(authors, _SINCE_MS, _NOW_MS, 5),
             AskPosts(posts, "en", _NOW_MS),

@@ -63,16 +63,14 @@ class Ingest:
     def objects(self, objects: Sequence[Any], *, now_ms: int, history: bool = False) -> Ingested:
         """Ingest decoded JSON objects."""
         oldest_ms = None if history else self._oldest_ms(now_ms)
-        return self._append(
-            check_objects(objects, now_ms=now_ms, oldest_ms=oldest_ms), now_ms, history
-        )
+        return self._append(check_objects(objects, now_ms=now_ms, oldest_ms=oldest_ms), history)
 
     def batch(
         self, batch: pa.RecordBatch | pa.Table, *, now_ms: int, history: bool = False
     ) -> Ingested:
         """Ingest columns. Raises `ValueError` where they are not event columns at all."""
         oldest_ms = None if history else self._oldest_ms(now_ms)
-        return self._append(check_batch(batch, now_ms=now_ms, oldest_ms=oldest_ms), now_ms, history)
+        return self._append(check_batch(batch, now_ms=now_ms, oldest_ms=oldest_ms), history)
 
     def activate(self, name: str, version: str, *, now_ms: int) -> Ingested:
         """Make a version of an artifact the active one, in every lane at once."""
@@ -83,38 +81,37 @@ class Ingest:
     def _oldest_ms(self, now_ms: int) -> int:
         return now_ms - self._settings.windows.dedup_ms
 
-    def _append(self, checked: Checked, now_ms: int, history: bool) -> Ingested:
+    def _append(self, checked: Checked, history: bool) -> Ingested:
         batch, repeated = checked.batch, 0
         if history and batch.num_rows:
             with self._history:
-                batch, repeated = self._without_archived(batch, now_ms)
+                batch, repeated = self._without_archived(batch)
         offset = 0
         if batch.num_rows:
             lanes = route(batch, self._settings.log.lanes)
-            offset = self._appender.append(
-                {lane: encode(part, imported=history) for lane, part in lanes.items()}
-            )
+            payloads = {lane: encode(part, imported=history) for lane, part in lanes.items()}
+            try:
+                offset = self._appender.append(payloads)
+            except BaseException:
+                # Not acknowledged: sent again, these events must not count as repeated.
+                with self._history:
+                    self._since_flush.difference_update(batch.column("event_id").to_pylist())
+                raise
         return Ingested(batch.num_rows, offset, repeated, checked.clamped, checked.problems)
 
-    def _without_archived(self, batch: pa.RecordBatch, now_ms: int) -> tuple[pa.RecordBatch, int]:
-        times_ms = batch.column("time_ms").to_numpy()
-        old = np.flatnonzero(times_ms < self._oldest_ms(now_ms))
-        if not len(old):
-            return batch, 0
-        event_ids = batch.column("event_id").to_numpy()[old]
+    def _without_archived(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, int]:
+        """The events that neither the archive nor this process has seen, and how many had."""
+        event_ids = batch.column("event_id").to_numpy()
         if self._archive is None or len(self._since_flush) > _IDS_BETWEEN_FLUSHES:
             self._flush_archive()
             self._archive = Archive(self._settings.archive_root)
             self._since_flush.clear()
-        held = self._archive.contains(event_ids, times_ms[old])
+        held = self._archive.contains(event_ids, batch.column("time_ms").to_numpy())
         since = self._since_flush
-        first = np.zeros(len(old), bool)
+        first = np.zeros(len(event_ids), bool)
         first[np.unique(event_ids, return_index=True)[1]] = True
-        known = np.fromiter((i in since for i in event_ids.tolist()), bool, len(old))
-        held |= known | ~first
+        held |= np.fromiter((i in since for i in event_ids.tolist()), bool, len(held)) | ~first
         since.update(event_ids[~held].tolist())
         if not held.any():
             return batch, 0
-        keep = np.ones(batch.num_rows, bool)
-        keep[old[held]] = False
-        return batch.filter(pa.array(keep)), int(held.sum())
+        return batch.filter(pa.array(~held)), int(held.sum())

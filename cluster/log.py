@@ -127,6 +127,10 @@ class UnknownLane(LogError, ValueError):
     def __init__(self, lane: int, n_lanes: int) -> None:
         super().__init__(f"unknown lane {lane}: this log has lanes 0 to {n_lanes - 1}")
         self.lane = lane
+        self.n_lanes = n_lanes
+
+    def __reduce__(self) -> tuple[type[Self], tuple[int, int]]:
+        return type(self), (self.lane, self.n_lanes)
 
 
 class PayloadTooLarge(LogError, ValueError):
@@ -135,7 +139,11 @@ class PayloadTooLarge(LogError, ValueError):
     def __init__(self, lane: int, n_bytes: int, limit_bytes: int) -> None:
         super().__init__(f"payload of {n_bytes} bytes for lane {lane}: the limit is {limit_bytes}")
         self.lane = lane
+        self.n_bytes = n_bytes
         self.limit_bytes = limit_bytes
+
+    def __reduce__(self) -> tuple[type[Self], tuple[int, int, int]]:
+        return type(self), (self.lane, self.n_bytes, self.limit_bytes)
 
 
 class LogBusy(LogError):
@@ -185,6 +193,9 @@ class CorruptRecord(LogError):
         self.lane = lane
         self.offset = offset
         self.reason = reason
+
+    def __reduce__(self) -> tuple[type[Self], tuple[int, int, str]]:
+        return type(self), (self.lane, self.offset, self.reason)
 
 
 class BadFrame(ValueError):

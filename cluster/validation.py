@@ -1,6 +1,7 @@
 """From outside data to valid event batches: what is wrong is named, what is right is kept."""
 
 import difflib
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -366,7 +367,13 @@ def _batch_of_rows(rows: list[dict[str, Any]]) -> pa.RecordBatch:
 
 
 def _suggestion(name: str, known: Any) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
+    return _nearest(name[:100], tuple(known))
+
+
+@functools.lru_cache(maxsize=1_000)
+def _nearest(name: str, known: tuple[str, ...]) -> str:
+    """Remembered, since a batch repeats its mistakes and a look-up takes half a millisecond."""
+    near = difflib.get_close_matches(name, known, n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 

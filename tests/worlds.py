@@ -193,7 +193,18 @@ def answers(
     since_ms = now_ms - 30 * DAY_MS
     asked = [
         *(AskContext(user, now_ms, 100, 100) for user in users),
-        AskInNetwork(users[0], user_ids, affinities, "en", since_ms, now_ms + 1, now_ms, 100, 100, "untrained"),
+        AskInNetwork(
+            users[0],
+            user_ids,
+            affinities,
+            "en",
+            since_ms,
+            now_ms + 1,
+            now_ms,
+            100,
+            100,
+            "untrained",
+        ),
         AskSecondDegree(user_ids, seeds, since_ms, PUBLIC, 100),
         AskPopular("en", since_ms, now_ms, 100),
         AskNewest(user_ids, since_ms, now_ms + 1, 3),

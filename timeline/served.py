@@ -38,7 +38,7 @@ _CAPACITY = 128
 """Pages that may wait: some 0.5 MB each."""
 _TOGETHER = 32
 """Pages recorded by one append."""
-_LINGER_S = 0.05
+_LINGER_S = 0.5
 _TRACE_TIMEOUT_S = 1.0
 
 

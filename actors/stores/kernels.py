@@ -25,7 +25,7 @@ def _cache_folder() -> Path:
     return Path(__file__).parent / "__pycache__" / f"kernels-{digest.hexdigest()[:16]}"
 
 
-numba.config.CACHE_DIR = str(_cache_folder())
+numba.config.CACHE_DIR = str(_cache_folder())  # type: ignore[attr-defined]
 
 
 def kernel(function: F) -> F:

@@ -279,13 +279,13 @@ def test_traces() -> None:
 
 
 def test_traces_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Traces, "MAX_VIEWERS", 3)
+    monkeypatch.setattr(Traces, "MAX_BYTES", 22)
     traces = Traces()
     for request in range(30):
-        traces.put(1, f"r{request}", NOW_MS, b"")
+        traces.put(1, f"r{request}", NOW_MS, b"x")
     assert traces.get(1, "r9", 0) is None
-    assert traces.get(1, "r10", 0) == b""
+    assert traces.get(1, "r10", 0) == b"x"
     for viewer in (2, 3, 4):
-        traces.put(viewer, "r", NOW_MS, b"")
+        traces.put(viewer, "r", NOW_MS, b"x")
     assert traces.get(1, "r29", 0) is None
-    assert traces.get(4, "r", 0) == b""
+    assert traces.get(4, "r", 0) == b"x"
