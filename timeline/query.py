@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from actors.graph import ViewerContext
 from actors.router import Gathered, Router, Wave, shards_of
+from actors.social_proof import SocialProof
 from cluster.settings import Settings
-from timeline.social_proof import SocialProof
 
 LIGHT_USER_FOLLOWS = 50
 """Viewers who follow fewer count as light users, whose window is doubled."""

@@ -13,9 +13,6 @@ from cluster.ids import Ids
 from timeline.candidates import MAX_PROOFS, NONE, Candidates
 from timeline.pipeline import Questions
 from timeline.query import Query
-from timeline.social_proof import PROOF_KINDS, SocialProof
-
-__all__ = ["PROOF_KINDS", "UserTweetEntityGraph", "seeds_of"]
 
 
 class UserTweetEntityGraph:
@@ -56,7 +53,7 @@ class UserTweetEntityGraph:
             return NONE
         seeds, weights = seeds_of(query)
         merged = parts[0] if len(parts) == 1 else merge_proofs(parts)
-        query.proof = SocialProof(merged, weights)
+        query.proof = social_proof.SocialProof(merged, weights)
         limits = query.settings.for_you
         ranked = rank_proofs(
             [merged],
