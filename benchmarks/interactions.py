@@ -4,14 +4,10 @@ Run `python -m benchmarks.interactions` (`--quick` for a tenth of the edges); pr
 """
 
 import argparse
-import json
-import os
-import platform
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +17,7 @@ from actors.stores.interactions import InteractionGraph
 from actors.stores.proof_ranking import PostFilter
 from actors.stores.random_walks import salsa
 from actors.stores.traversal import top_second_degree
+from benchmarks.report import emit
 
 Int64s = npt.NDArray[np.int64]
 
@@ -81,33 +78,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="1 M edges instead of 10 M")
     parser.add_argument("--seconds", type=float, default=4.0, help="per query measurement")
-    arguments = parser.parse_args()
+    arguments, _ = parser.parse_known_args()
     n_edges, n_nodes = (1_000_000, 100_000) if arguments.quick else (10_000_000, 1_000_000)
     rng = np.random.default_rng(7)
     data = EdgeData.draw(n_edges, n_nodes, rng)
-    load_before = os.getloadavg()
     _compile(data)
     inserted, graph = _measure_inserts(data, n_edges // SEGMENTS)
-    results = {
-        "hardware": _hardware(),
-        "load_average_before": load_before,
-        "data": {
-            "edges": n_edges,
-            "users": n_nodes,
-            "posts": n_nodes,
-            "zipf_users": 0.75,
-            "zipf_posts": 0.9,
-            "segments": SEGMENTS,
-            "ids": "random, 63 bits",
-            "indexes": "both",
-        },
+    figures = {
         "insert": inserted,
         "bytes_per_edge": round(graph.memory_bytes() / graph.n_edges, 2),
         **_measure_queries(graph, data, arguments.seconds, rng),
-        "load_average_after": os.getloadavg(),
         "graphjet_as_published_by_the_specification": GRAPHJET,
     }
-    print(json.dumps(results, indent=2))
+    emit(
+        "interactions",
+        figures,
+        edges=n_edges,
+        users=n_nodes,
+        posts=n_nodes,
+        zipf_users=0.75,
+        zipf_posts=0.9,
+        segments=SEGMENTS,
+        ids="random, 63 bits",
+        indexes="both",
+    )
 
 
 def _zipf(n: int, n_items: int, exponent: float, rng: np.random.Generator) -> Int64s:
@@ -235,16 +229,6 @@ def _rate(ask: Callable[[int], None], n_threads: int, seconds: float) -> dict[st
         "p90_ms": round(float(p90), 2),
         "p99_ms": round(float(p99), 2),
     }
-
-
-def _hardware() -> dict[str, Any]:
-    model = platform.processor()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        lines = cpuinfo.read_text().splitlines()
-        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-        model = names[0] if names else model
-    return {"cpu": model, "cores": os.cpu_count(), "python": platform.python_version()}
 
 
 if __name__ == "__main__":
