@@ -21,7 +21,7 @@ from ray.serve.schema import LoggingConfig
 
 from actors.models import Models
 from actors.ray_router import KEEPER, connect_log, connect_router
-from actors.warm import warm
+from actors.warm import prefer_short_waits, warm
 from cluster import bodies
 from cluster.artifacts import ArtifactStore
 from cluster.events import SCHEMA_VERSION
@@ -268,6 +268,7 @@ class Timeline:
 
     def __init__(self, settings: Settings, tokens: Tokens) -> None:
         warm()
+        prefer_short_waits()
         self._tokens = tokens
         models = Models(ArtifactStore(settings.data_dir / "artifacts"))
         secret = ensure_secret(settings.data_dir / "cursor-secret")

@@ -9,7 +9,7 @@ from actors.models import LIGHT_RANKER, Models
 from actors.router import Reply
 from actors.state import Question, ShardState
 from actors.tailer import Tailer
-from actors.warm import warm
+from actors.warm import prefer_short_waits, warm
 from cluster.artifacts import ArtifactStore
 from cluster.logs import open_reader
 from cluster.settings import Settings
@@ -44,6 +44,7 @@ class Shard:
             until_ms=until_ms,
         )
         warm()
+        prefer_short_waits()
         if until_ms is not None:
             self._state.activate_as_of(self._artifacts, until_ms)
         self._tailer.start()
