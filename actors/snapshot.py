@@ -212,9 +212,12 @@ def _by_lane(table: str, columns: Exported, n_lanes: int) -> Iterator[tuple[int,
     lanes = owners_of(_partitions(table, columns), n_lanes)
     order = np.argsort(lanes, kind="stable")
     ends = np.searchsorted(lanes[order], np.arange(n_lanes + 1))
+    # Arrow takes rows without holding the interpreter, for which queries would wait.
+    arrow = {name: _arrow_of(values) for name, values in columns.items()}
     for lane in np.flatnonzero(np.diff(ends)).tolist():
         rows = order[ends[lane] : ends[lane + 1]]
-        yield lane, {name: _taken(values, rows) for name, values in columns.items()}
+        chosen = pa.array(rows)
+        yield lane, {name: values.take(chosen) for name, values in arrow.items()}
 
 
 def _taken(values: Array | pa.Array, rows: Ids) -> Array | pa.Array:
