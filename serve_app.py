@@ -266,7 +266,7 @@ def build_app(service: Service, tokens: Tokens, *, names_requests: bool = True) 
 class Timeline:
     """One replica: the whole pipeline in its own process, over the shards' actors."""
 
-    def __init__(self, settings: Settings, tokens: Tokens) -> None:
+    def __init__(self, settings: Settings, tokens: Tokens, as_of_ms: int | None = None) -> None:
         warm()
         prefer_short_waits()
         self._tokens = tokens
@@ -282,7 +282,9 @@ class Timeline:
             ray.get(keeper.flush.remote(), timeout=_FLUSH_TIMEOUT_S)
 
         self._service = Service(
-            settings, router, models, appender, secret, flush_archive=flush_archive
+            *(settings, router, models, appender, secret),
+            flush_archive=flush_archive,
+            as_of_ms=as_of_ms,
         )
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -290,8 +292,8 @@ class Timeline:
         return build_app(self._service, self._tokens, names_requests=False)
 
 
-def application(settings: Settings) -> serve.Application:
-    """The application to run on Ray Serve. Raises `TokensError`.
+def application(settings: Settings, as_of_ms: int | None = None) -> serve.Application:
+    """The application to run on Ray Serve, now or as of a past instant. Raises `TokensError`.
 
     Tokens are read here, and made where there are none; replicas get their digests.
     """
@@ -307,7 +309,7 @@ def application(settings: Settings) -> serve.Application:
         graceful_shutdown_timeout_s=5,
         logging_config=LoggingConfig(enable_access_log=False),
     )
-    bound: serve.Application = deployment.bind(settings, load_tokens(settings))
+    bound: serve.Application = deployment.bind(settings, load_tokens(settings), as_of_ms)
     return bound
 
 

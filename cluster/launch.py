@@ -74,7 +74,7 @@ def up(
             http_options={"host": settings.http.host, "port": settings.http.port},
             detached=True,
         )
-        serve.run(application(settings), name=APPLICATION_NAME, route_prefix="/")
+        serve.run(application(settings, until_ms), name=APPLICATION_NAME, route_prefix="/")
     return record
 
 

@@ -173,13 +173,20 @@ def test_ready_health_and_metrics_answer(system: RunningSystem) -> None:
         assert "murmuration" in client.get("/metrics").text
 
 
-def test_a_restart_of_everything_keeps_everything(system: RunningSystem) -> None:
+def test_a_past_instant_and_a_restart_keep_what_they_should(system: RunningSystem) -> None:
     before = seen_posts(system)
+    instant_ms = now_ms()
+    send(system, [{**post(9001), "time_ms": instant_ms + 1}])
+    wait_until(lambda: 9001 in seen_posts(system), 10, "the later post")
     system.cli("down")
     assert not listens(system.port)
+    system.cli("up", "--until", str(instant_ms))
+    wait_until(lambda: following(system)["degraded"] == [], 10, "whole answers of the past")
+    assert seen_posts(system) == before
+    system.cli("down")
     system.cli("up")
     wait_until(lambda: following(system)["degraded"] == [], 10, "whole answers")
-    assert seen_posts(system) == before
+    assert seen_posts(system) == before | {9001}
 
 
 def _pid_of(title: str) -> int:

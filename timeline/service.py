@@ -55,8 +55,11 @@ class Service:
         *,
         flush_archive: Callable[[], None] = lambda: None,
         clock: Callable[[], int] = wall_clock_ms,
+        as_of_ms: int | None = None,
     ) -> None:
+        """With `as_of_ms` pages are made as of that past instant, and leave nothing behind."""
         self.settings = settings
+        self._as_of_ms = as_of_ms
         self.metrics = Metrics()
         self._router = router
         self._models = models
@@ -88,7 +91,7 @@ class Service:
         page = self._make(product, viewer_id, limit, cursor, exactly, arrived_s)
         page = replace(page, request_id=request_id)
         self.metrics.paged(page)
-        if exactly.record:
+        if exactly.record and self._as_of_ms is None:
             self.recorder.offer(page)
         return page
 
@@ -160,7 +163,7 @@ class Service:
         exactly: Exactly,
         arrived_s: float,
     ) -> Page:
-        now_ms = self._clock() if exactly.now_ms is None else exactly.now_ms
+        now_ms = exactly.now_ms or self._as_of_ms or self._clock()
         deadline_s = arrived_s + self.settings.http.deadline_ms / 1000
         if exactly.asked:
             deadline_s = _NO_DEADLINE_S

@@ -108,7 +108,8 @@ def _port(name: str, host: str, port: int, settings: Settings) -> Check:
 
 
 def _ray(settings: Settings) -> Check:
-    if read_record(settings):
+    record = read_record(settings)
+    if record and record.started_ray:
         return Check("ray", True, "started by this system")
     return Check("ray", True, "runs already" if runs_here() else "not running; `up` starts it")
 
