@@ -160,11 +160,13 @@ class InteractionGraph:
     def expire(self, before_ms: int) -> int:
         """Drop whole segments whose newest edge is older; returns how many edges went."""
         before = self.n_edges
+        # A live segment that expires is replaced, not rolled: rolling could push out an older
+        # segment that late arrivals have kept fresh.
         if self._live.n_edges > 0 and self._live.max_ms < before_ms:
-            self.roll()
+            self._live = LiveSegment(self.edges_per_segment, self._live.sizes())
         with self._swap:
-            segments = self._view.segments
-            self._set(tuple(s for s in segments if s.n_edges == 0 or s.max_ms >= before_ms))
+            kept = (s for s in self._view.segments[1:] if s.max_ms >= before_ms)
+            self._set((self._live.capture(), *kept))
         return before - self.n_edges
 
     def segments_columns(self) -> Iterator[Callable[[], Columns]]:
