@@ -1,6 +1,5 @@
 """From the archive to a table to learn from, each row as things stood at its instant."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,18 +13,13 @@ from cluster.settings import Settings
 from training.examples import Examples, of_engagements, of_impressions
 from training.facts import Facts, collect, pair_keys
 from training.history import History
+from training.job import Progress, TrainingError, silent
 from training.replay import features_as_of
 
 Floats = npt.NDArray[np.float32]
-Progress = Callable[[str, float], None]
-"""Gets what is being done, and the share of it that is."""
 
 MIN_EXAMPLES = 200
 MIN_POSITIVES = 20
-
-
-class TrainingError(ValueError):
-    """There is not enough to learn from; the message says what is missing."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +41,7 @@ def build(
     settings: Settings,
     archive: Archive,
     until_ms: int | None = None,
-    progress: Progress = lambda what, share: None,
+    progress: Progress = silent,
 ) -> Dataset:
     """The training table of everything archived before `until_ms`.
 

@@ -2,7 +2,6 @@
 
 import math
 import time
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,11 +15,10 @@ from actors.models import LIGHT_RANKER, LIGHT_RANKER_SCHEMA
 from cluster.archive import Archive
 from cluster.artifacts import ArtifactStore
 from cluster.settings import Settings, TrainingSettings
-from training.dataset import MIN_POSITIVES, Dataset, Progress, TrainingError, build
+from training.dataset import MIN_POSITIVES, Dataset, build
 from training.examples import Examples
+from training.job import Progress, Trained, TrainingError, silent
 from training.metrics import probability_metrics, ranking_metrics
-
-__all__ = ["Trained", "TrainingError", "train"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -31,33 +29,18 @@ MAX_ITERATIONS = 1_000
 _COUNTED = ("favourites", "reposts", "replys", "quotes", "bookmarks", "shares", "clicks")
 
 
-@dataclass(frozen=True)
-class Trained:
-    """What a training run made."""
-
-    model: BinnedModel
-    """With the version of the artifact `light_ranker` that holds it."""
-    metrics: dict[str, float | int | str]
-    """As in the artifact's manifest: on the validation part, of the model (`auc`) and of what
-    it has to beat (`untrained_auc`, `recency_auc`, `popularity_auc`)."""
-    seconds: dict[str, float] = field(compare=False)
-    """Wall clock of each part."""
-
-    @property
-    def version(self) -> str:
-        """The version of the artifact."""
-        return self.model.version
-
-
 def train(
     settings: Settings,
     archive: Archive,
     artifacts: ArtifactStore,
     *,
     until_ms: int | None = None,
-    progress: Progress = lambda what, share: None,
+    progress: Progress = silent,
 ) -> Trained:
     """Learn from everything archived before `until_ms` and write a new `light_ranker`.
+
+    The metrics are those on the validation part, of the model (`auc`) and of what it has to
+    beat (`untrained_auc`, `recency_auc`, `popularity_auc`).
 
     Trains on the earlier examples and judges by the latest `validation_share` of them,
     beside recency, popularity and the untrained model. The same archive, settings and
@@ -86,7 +69,7 @@ def train(
     version = _write(artifacts, model, metrics, details, data.data_range_ms)
     progress("training", 1.0)
     seconds = {"dataset": built_s - began_s, "fit": fitted_s - built_s}
-    return Trained(replace(model, version=version), metrics, seconds)
+    return Trained(LIGHT_RANKER, version, metrics, seconds)
 
 
 def split_by_time(

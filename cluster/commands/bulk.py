@@ -25,6 +25,7 @@ from cluster.logs import features_lane, open_writer
 from cluster.settings import DAY_MS, Settings
 from simulation.run import simulate as simulated_batches
 from training import light_ranker
+from training.job import TrainingError
 
 Report = Callable[[str], None]
 _FORMAT_OF_SUFFIX = {
@@ -145,7 +146,7 @@ def train(
 ) -> dict[str, Any]:
     """Train one model and activate it in two phases; see `murmuration train`."""
     if name != "light_ranker":
-        raise light_ranker.TrainingError(f"no job is called {name!r}; there is: light_ranker")
+        raise TrainingError(f"no job is called {name!r}; there is: light_ranker")
     settings = launch.absolute(settings)
     started = time.perf_counter()
     artifacts = ArtifactStore(settings.data_dir / "artifacts")
@@ -164,13 +165,13 @@ def train(
         if activate:
             report("activating")
             if target.running:
-                launch.preload(settings, name, trained.model.version)
-            target.ingest.activate(name, trained.model.version, now_ms=_now_ms())
+                launch.preload(settings, name, trained.version)
+            target.ingest.activate(name, trained.version, now_ms=_now_ms())
             if target.running:
                 launch.wait_applied(settings)
     return {
         "name": name,
-        "version": trained.model.version,
+        "version": trained.version,
         "activated": activate,
         "metrics": trained.metrics,
         "seconds": time.perf_counter() - started,

@@ -12,8 +12,9 @@ from cluster.events import Kind
 from cluster.settings import Settings
 from tests.training.archives import archived_events, settings_at
 from tests.worlds import HOUR_MS, Clock, Event
-from training.dataset import TrainingError, build
+from training.dataset import build
 from training.examples import Examples
+from training.job import TrainingError
 
 AUTHOR = 1
 
