@@ -8,6 +8,7 @@ import numpy.typing as npt
 from actors.features.binned import BinnedModel
 from actors.features.light import (
     POST_FEATURES,
+    AuthorFacts,
     PostFacts,
     post_features,
     viewer_features,
@@ -186,28 +187,10 @@ class PostsKind:
         known = author_rows >= 0
         verified = np.zeros(len(rows), bool)
         verified[known] = self.users["verified"][author_rows[known]]
-        counts = table["counts"][rows]
-        reads = self.table.languages.find(language)
-        facts = PostFacts(
-            created_ms=table["created_ms"][rows],
-            last_engaged_ms=table["last_engaged_ms"][rows],
-            counts={kind: counts[:, i] for i, kind in enumerate(COUNTERS)},
-            flags={
-                "is_reply": table["reply_to_id"][rows] > 0,
-                "is_quote": table["quote_of_id"][rows] > 0,
-                "is_repost": table["repost_of_id"][rows] > 0,
-                "has_image": table["image_count"][rows] > 0,
-                "has_video": table["video_duration_ms"][rows] > 0,
-                "has_link": table["link_count"][rows] > 0,
-                "is_sensitive": table["sensitive"][rows],
-                "same_language": table["language"][rows] == reads,
-                "author_verified": verified,
-                "author_known": known,
-            },
-            statistics=table["statistics"][rows],
-            author_followers=self.followers.degrees(authors),
-        )
-        return post_features(facts, now_ms)
+        facts = PostFacts(*(table[name] for name in PostFacts._fields))
+        followers = self.followers.degrees(authors)
+        reads = table.languages.find(language)
+        return post_features(facts, rows, AuthorFacts(followers, verified, known), reads, now_ms)
 
     def _found(self, rows: npt.NDArray[np.int64], features: Floats, ranks: Floats) -> FoundPosts:
         table = self.table

@@ -7,7 +7,8 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError
 
 from actors.log_writer import RemoteLog
-from actors.router import Breaker, Gathered, Reply, Wave
+from actors.router import Breaker, Gathered, Reply, Router, Wave
+from actors.shared_waves import SharedWaves
 from cluster.ingest import Appender
 from cluster.logs import open_writer
 from cluster.settings import Settings
@@ -21,10 +22,10 @@ def shard_name(shard: int) -> str:
     return f"shard-{shard}"
 
 
-def connect_router(settings: Settings) -> "RayRouter":
+def connect_router(settings: Settings) -> Router:
     """The router to the running shards. Raises `ValueError` where one does not exist."""
     names = [shard_name(shard) for shard in range(settings.shards.count)]
-    return RayRouter([ray.get_actor(name, settings.namespace) for name in names])
+    return SharedWaves(RayRouter([ray.get_actor(name, settings.namespace) for name in names]))
 
 
 def connect_log(settings: Settings) -> Appender:

@@ -10,6 +10,7 @@ from actors.features.light import PROOF_FEATURES, positions_in
 from actors.graph import PUBLIC_CODES, ViewerContext
 from actors.questions import AskSecondDegree
 from actors.stores.id_map import IdMap
+from actors.stores.kernels import kernel, writable
 from actors.stores.proof_ranking import Proofs
 from cluster.events import Kind
 from cluster.ids import Ids
@@ -19,7 +20,9 @@ PROOF_KINDS = (Kind.FAVOURITE, Kind.REPOST, Kind.REPLY, Kind.QUOTE)
 """Engagements that are social proof. The original's Home asks for favourites alone; with
 fewer posts in the world, the other public engagements are worth having."""
 
-_COLUMN_OF_KIND = {Kind.FAVOURITE: 1, Kind.REPOST: 2, Kind.REPLY: 3, Kind.QUOTE: 2}
+_COLUMN_OF_CODE = np.zeros(256, np.int64)
+for _kind, _column in ((Kind.FAVOURITE, 1), (Kind.REPOST, 2), (Kind.REPLY, 3), (Kind.QUOTE, 2)):
+    _COLUMN_OF_CODE[PUBLIC_CODES[_kind]] = _column
 
 
 def seeds_of(viewer: ViewerContext, max_seeds: int) -> tuple[Ids, npt.NDArray[np.float64]]:
@@ -63,13 +66,37 @@ class SocialProof:
         proofs = self._proofs
         wanted = IdMap(len(post_ids))
         place = wanted.get_or_insert(post_ids)
-        row = np.repeat(wanted.get(proofs.post_ids), np.diff(proofs.offsets))
-        mine = row >= 0
-        row, kinds = row[mine], proofs.kinds[mine]
-        values = np.zeros((len(wanted), len(PROOF_FEATURES)), np.float32)
-        values[:, 0] = np.bincount(row, self._weights[proofs.seed_indices[mine]], len(wanted))
-        for kind, column in _COLUMN_OF_KIND.items():
-            counted = row[kinds == PUBLIC_CODES[kind]]
-            values[:, column] += np.bincount(counted, minlength=len(wanted))
-        features: npt.NDArray[np.float32] = np.log1p(values)[place]
+        values = np.zeros((len(wanted), len(PROOF_FEATURES)))
+        _tally(
+            wanted.get(proofs.post_ids),
+            writable(proofs.offsets, np.int32),
+            writable(proofs.seed_indices, np.int32),
+            writable(proofs.kinds, np.uint8),
+            writable(self._weights, np.float64),
+            _COLUMN_OF_CODE,
+            values,
+        )
+        features: npt.NDArray[np.float32] = np.log1p(values).astype(np.float32)[place]
         return features
+
+
+@kernel
+def _tally(
+    places: npt.NDArray[np.int32],
+    offsets: npt.NDArray[np.int32],
+    seed_indices: npt.NDArray[np.int32],
+    kinds: npt.NDArray[np.uint8],
+    weights: npt.NDArray[np.float64],
+    column_of_code: npt.NDArray[np.int64],
+    values: npt.NDArray[np.float64],
+) -> None:
+    """Add weight and count of each proof to the row of its post, where that is wanted."""
+    for post in range(len(places)):
+        row = places[post]
+        if row < 0:
+            continue
+        for proof in range(offsets[post], offsets[post + 1]):
+            values[row, 0] += weights[seed_indices[proof]]
+            column = column_of_code[kinds[proof]]
+            if column > 0:
+                values[row, column] += 1

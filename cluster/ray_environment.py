@@ -93,6 +93,8 @@ def fast_environment(settings: Settings) -> dict[str, str]:
         "RAY_health_check_failure_threshold": "4",
         # Kernels run in the threads of the actors; more threads each would only compete.
         "OMP_NUM_THREADS": "1",
+        # Ray would have its workers, which are all of the system, yield to everyone else.
+        "RAY_worker_niceness": "0",
         "RAY_SERVE_LOG_TO_STDERR": "0",
     }
     haproxy = _haproxy_wrapper(scratch)

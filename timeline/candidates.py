@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from actors.features.light import FEATURES, POST_FEATURES
 from actors.posts import FoundPosts
+from actors.stores.id_map import IdMap
 from cluster.ids import Ids
 
 Floats = npt.NDArray[np.float32]
@@ -108,12 +109,16 @@ def concatenate(parts: Sequence[Candidates]) -> Candidates:
 
 def first_copies(candidates: Candidates) -> Candidates:
     """One candidate a post: the first copy, with the sources of all as evidence."""
-    _, first, at = np.unique(candidates.post_ids, return_index=True, return_inverse=True)
-    sources = np.zeros(len(first), np.uint32)
+    posts = IdMap(len(candidates))
+    at = posts.get_or_insert(candidates.post_ids)
+    if len(posts) == len(candidates):
+        return candidates
+    first = np.empty(len(posts), np.int64)
+    # Of several values for one place the last one written stays.
+    first[at[::-1]] = np.arange(len(candidates))[::-1]
+    sources = np.zeros(len(posts), np.uint32)
     np.bitwise_or.at(sources, at, candidates.sources)
-    order = np.argsort(first)
-    kept = candidates.take(first[order])
-    return replace(kept, sources=sources[order])
+    return replace(candidates.take(first), sources=sources)
 
 
 _NO_IDS, _NO_FLAGS = np.empty(0, np.int64), np.empty(0, np.bool_)

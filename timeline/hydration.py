@@ -1,7 +1,5 @@
 """What a request must know before it can rank: the viewer, and every candidate's facts."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from actors.features.light import PROOF_FEATURES, VIEWER_FEATURES, viewer_features
@@ -9,6 +7,7 @@ from actors.models import LIGHT_RANKER
 from actors.questions import AskContext, AskGone, AskPosts
 from actors.router import shards_of
 from actors.state import Failed, Question
+from actors.stores.columns import Array
 from timeline.candidates import N_POST_FEATURES, Candidates, Mask, first_copies
 from timeline.query import Query
 
@@ -45,32 +44,32 @@ def complete(query: Query, candidates: Candidates) -> Candidates:
     repost counts as deleted where what it reposts is, or where nobody can say.
     """
     unknown = candidates.created_ms == 0
-    candidates = _with_facts(query, candidates, unknown, candidates.repost_of_ids > 0)
+    columns = {name: values.copy() for name, values in vars(candidates).items()}
+    _learn(query, columns, unknown, candidates.repost_of_ids > 0)
     # What a source did not know to be a repost costs one more wave.
-    found_reposts = unknown & (candidates.repost_of_ids > 0)
-    candidates = _with_facts(query, candidates, np.zeros_like(unknown), found_reposts)
-    if unknown.any():
-        candidates = first_copies(candidates)
-    features = candidates.features.copy()
+    found_reposts = unknown & (columns["repost_of_ids"] > 0)
+    _learn(query, columns, np.zeros_like(unknown), found_reposts)
     viewer = query.viewer
-    features[:, N_POST_FEATURES:_N_WITH_VIEWER] = viewer_features(
-        candidates.author_ids,
+    columns["features"][:, N_POST_FEATURES:_N_WITH_VIEWER] = viewer_features(
+        columns["author_ids"],
         query.viewer_id,
         np.sort(viewer.follows),
         viewer.affine_ids,
         viewer.affinities,
     )
     if query.proof is not None:
-        features[:, -len(PROOF_FEATURES) :] = query.proof.features(candidates.post_ids)
-    return replace(candidates, features=features)
+        proof = query.proof.features(columns["post_ids"])
+        columns["features"][:, -len(PROOF_FEATURES) :] = proof
+    return first_copies(Candidates(**columns))
 
 
-def _with_facts(query: Query, candidates: Candidates, unknown: Mask, reposts: Mask) -> Candidates:
-    """Candidates with the facts of `unknown` ones and the fate of what `reposts` repost."""
+def _learn(query: Query, columns: dict[str, Array], unknown: Mask, reposts: Mask) -> None:
+    """Fill in the facts of `unknown` candidates and the fate of what `reposts` repost."""
     if not (unknown | reposts).any():
-        return candidates
-    reposted_authors = candidates.linked_author_ids[:, 2]
-    homes = shards_of(candidates.author_ids, query.router.n_shards)
+        return
+    post_ids, reposted_ids = columns["post_ids"], columns["repost_of_ids"]
+    reposted_authors = columns["linked_author_ids"][:, 2]
+    homes = shards_of(columns["author_ids"], query.router.n_shards)
     reposted_homes = shards_of(reposted_authors, query.router.n_shards)
     asked = {
         shard: (
@@ -81,13 +80,13 @@ def _with_facts(query: Query, candidates: Candidates, unknown: Mask, reposts: Ma
     }
     wave: dict[int, list[Question]] = {
         shard: [
-            AskPosts(candidates.post_ids[rows], query.viewer.language, query.now_ms),
-            AskGone(candidates.repost_of_ids[theirs], reposted_authors[theirs]),
+            AskPosts(post_ids[rows], query.viewer.language, query.now_ms),
+            AskGone(reposted_ids[theirs], reposted_authors[theirs]),
         ]
         for shard, (rows, theirs) in asked.items()
     }
     replies = query.ask(wave, _POSTS_SHARE).replies
-    columns = {name: getattr(candidates, name).copy() for name in vars(candidates)}
+    deleted = columns["deleted"].copy()
     columns["deleted"][reposts] = True
     for shard, reply in replies.items():
         found, gone = reply.answers
@@ -95,10 +94,9 @@ def _with_facts(query: Query, candidates: Candidates, unknown: Mask, reposts: Ma
             query.note(f"shard_{shard}")
             continue
         rows, theirs = asked[shard]
-        columns["deleted"][theirs] = candidates.deleted[theirs] | gone
+        columns["deleted"][theirs] = deleted[theirs] | gone
         for name, values in vars(found).items():
             if name == "features":
                 columns["features"][rows, :N_POST_FEATURES] = values
             elif name not in ("author_ids", "ranks"):
                 columns[name][rows] = values
-    return Candidates(**columns)

@@ -3,21 +3,24 @@
 import numpy as np
 import numpy.typing as npt
 
+from actors.stores.id_map import IdMap
 from timeline.candidates import Candidates
 from timeline.query import Query
 
 Rows = npt.NDArray[np.int64]
+_MAX_SOURCES = 32
+"""As many as `Candidates.sources` has bits."""
 
 
 def best_per_author_out_of_network(query: Query, candidates: Candidates) -> Rows:
     """Of each author whom the viewer does not follow, the best post of each source."""
     followed = candidates.feature("is_followed") > 0
     order = best_first(candidates)
-    group = np.stack([candidates.author_ids[order], candidates.source[order]], axis=1)
-    _, first = np.unique(group, axis=0, return_index=True)
+    author = IdMap(len(candidates)).get_or_insert(candidates.author_ids)
+    _, first = np.unique((author * _MAX_SOURCES + candidates.source)[order], return_index=True)
     best = np.zeros(len(order), bool)
-    best[first] = True
-    kept: Rows = np.sort(order[best | followed[order]])
+    best[order[first]] = True
+    kept: Rows = np.flatnonzero(best | followed)
     return kept
 
 

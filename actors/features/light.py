@@ -4,14 +4,15 @@ Serving and training call the same functions, so they cannot disagree. The featu
 Earlybird's in-network and out-of-network models as far as the events carry them.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from actors.features.text import STATISTICS
-from actors.stores.columns import Array
+from actors.stores.kernels import kernel
+from actors.stores.posts import COUNTERS
 from cluster.events import Kind
 from cluster.ids import Ids
 
@@ -46,45 +47,96 @@ PROOF_FEATURES = ("proof_weight", "favourite_proofs", "repost_proofs", "reply_pr
 FEATURES = (*POST_FEATURES, *VIEWER_FEATURES, *PROOF_FEATURES)
 
 
-@dataclass(frozen=True)
-class PostFacts:
-    """Columns of n posts from which `post_features` computes; all of shape (n,)."""
+class PostFacts(NamedTuple):
+    """Columns of a post table, each over all of its rows."""
 
     created_ms: Ids
     last_engaged_ms: Ids
-    counts: Mapping[Kind, npt.NDArray[np.int32]]
-    flags: Mapping[str, npt.NDArray[np.bool_]]
-    """`is_reply` … `is_sensitive`, `same_language`, `author_verified`, `author_known`."""
+    counts: npt.NDArray[np.int32]
+    """Of shape (rows, len(COUNTERS))."""
+    reply_to_id: Ids
+    quote_of_id: Ids
+    repost_of_id: Ids
+    image_count: npt.NDArray[np.int16]
+    video_duration_ms: Ids
+    link_count: npt.NDArray[np.int16]
+    sensitive: npt.NDArray[np.bool_]
+    language: npt.NDArray[np.int16]
     statistics: Floats
-    """Of shape (n, len(STATISTICS))."""
-    author_followers: npt.NDArray[np.int32]
+    """Of shape (rows, len(STATISTICS))."""
 
 
-def post_features(facts: PostFacts, now_ms: int) -> Floats:
-    """Features of posts as of `now_ms`, of shape (n, len(POST_FEATURES))."""
-    n = len(facts.created_ms)
-    values = np.zeros((n, len(POST_FEATURES)), np.float32)
-    columns: dict[str, Array] = {name: values[:, i] for i, name in enumerate(POST_FEATURES)}
-    age_hours = np.maximum(now_ms - facts.created_ms, 0) / 3.6e6
-    columns["age_hours"][:] = age_hours
-    engaged = np.where(facts.last_engaged_ms > 0, facts.last_engaged_ms, facts.created_ms)
-    columns["hours_since_engagement"][:] = np.maximum(now_ms - engaged, 0) / 3.6e6
-    total = np.zeros(n, np.float32)
-    for kind in COUNTED:
-        counts = np.maximum(facts.counts[kind], 0)
-        columns[f"{kind.label}s"][:] = np.log1p(counts)
-        if kind is not Kind.IMPRESSION:
-            total += counts
-    columns["engagements_per_hour"][:] = np.log1p(total / (age_hours + 1.0))
-    favourites = np.maximum(facts.counts[Kind.FAVOURITE], 0)
-    impressions = np.maximum(facts.counts[Kind.IMPRESSION], 0)
-    columns["favourites_per_impression"][:] = (favourites + 0.2) / (impressions + 10.0)
-    for name, flag in facts.flags.items():
-        columns[name][:] = flag
-    for i, name in enumerate(STATISTICS):
-        columns[name][:] = facts.statistics[:, i]
-    columns["author_followers"][:] = np.log1p(np.maximum(facts.author_followers, 0))
+class AuthorFacts(NamedTuple):
+    """What is known of the authors of n posts; of shape (n,)."""
+
+    followers: npt.NDArray[np.int32]
+    verified: npt.NDArray[np.bool_]
+    known: npt.NDArray[np.bool_]
+
+
+def post_features(
+    facts: PostFacts, rows: Ids, authors: AuthorFacts, reads: int, now_ms: int
+) -> Floats:
+    """Features of the posts in `rows` (n,) as of `now_ms`, of shape (n, len(POST_FEATURES)).
+
+    `authors` are those of the rows; `reads` is the code of the viewer's language.
+    """
+    values = np.empty((len(rows), len(POST_FEATURES)), np.float32)
+    _post_features(facts, rows, authors, reads, now_ms, _COUNTER_OF_FEATURE, values)
     return values
+
+
+_FIRST_COUNT = POST_FEATURES.index(f"{COUNTED[0].label}s")
+_RATES = POST_FEATURES.index("engagements_per_hour")
+_FLAGS = POST_FEATURES.index("is_reply")
+_STATISTICS = POST_FEATURES.index(STATISTICS[0])
+_AUTHOR = POST_FEATURES.index("same_language")
+_COUNTER_OF_FEATURE = np.array([COUNTERS.index(kind) for kind in COUNTED])
+_FAVOURITES, _IMPRESSIONS = COUNTED.index(Kind.FAVOURITE), COUNTED.index(Kind.IMPRESSION)
+_HOUR_MS = 3.6e6
+_LOG1P = np.log1p(np.arange(1024)).astype(np.float32)
+"""Most counts are small, and a logarithm costs as much as all else of a feature."""
+
+
+@kernel
+def _post_features(
+    facts: PostFacts,
+    rows: Ids,
+    authors: AuthorFacts,
+    reads: int,
+    now_ms: int,
+    counters: Ids,
+    values: Floats,
+) -> None:
+    for i in range(len(rows)):
+        row = rows[i]
+        out = values[i]
+        created_ms, engaged_ms = facts.created_ms[row], facts.last_engaged_ms[row]
+        age_hours = max(now_ms - created_ms, 0) / _HOUR_MS
+        out[0] = age_hours
+        out[1] = max(now_ms - (engaged_ms if engaged_ms > 0 else created_ms), 0) / _HOUR_MS
+        total = 0
+        for j in range(len(counters)):
+            count = max(facts.counts[row, counters[j]], 0)
+            out[_FIRST_COUNT + j] = _LOG1P[count] if count < len(_LOG1P) else math.log1p(count)
+            total += count
+        favourites = max(facts.counts[row, counters[_FAVOURITES]], 0)
+        impressions = max(facts.counts[row, counters[_IMPRESSIONS]], 0)
+        out[_RATES] = math.log1p((total - impressions) / (age_hours + 1.0))
+        out[_RATES + 1] = (favourites + 0.2) / (impressions + 10.0)
+        out[_FLAGS] = facts.reply_to_id[row] > 0
+        out[_FLAGS + 1] = facts.quote_of_id[row] > 0
+        out[_FLAGS + 2] = facts.repost_of_id[row] > 0
+        out[_FLAGS + 3] = facts.image_count[row] > 0
+        out[_FLAGS + 4] = facts.video_duration_ms[row] > 0
+        out[_FLAGS + 5] = facts.link_count[row] > 0
+        out[_FLAGS + 6] = facts.sensitive[row]
+        for j in range(facts.statistics.shape[1]):
+            out[_STATISTICS + j] = facts.statistics[row, j]
+        out[_AUTHOR] = facts.language[row] == reads
+        out[_AUTHOR + 1] = math.log1p(max(authors.followers[i], 0))
+        out[_AUTHOR + 2] = authors.verified[i]
+        out[_AUTHOR + 3] = authors.known[i]
 
 
 def viewer_features(

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from actors import social_proof
 from actors.router import shards_of
@@ -28,7 +27,8 @@ class UserTweetEntityGraph:
 
     def questions(self, query: Query) -> Questions:
         """Ask each shard about the seeds that live in it."""
-        seeds, _ = seeds_of(query)
+        query.seeds = social_proof.seeds_of(query.viewer, query.settings.for_you.max_seeds)
+        seeds, _ = query.seeds
         if not len(seeds):
             return {}
         homes = shards_of(seeds, query.router.n_shards)
@@ -49,9 +49,9 @@ class UserTweetEntityGraph:
     ) -> Candidates:
         """The best posts by weight with their proofs; what they are is not known yet."""
         parts: list[Proofs] = [found for _, (found,) in sorted(answers.items())]
-        if not parts:
+        if not parts or query.seeds is None:
             return NONE
-        seeds, weights = seeds_of(query)
+        seeds, weights = query.seeds
         merged = parts[0] if len(parts) == 1 else merge_proofs(parts)
         query.proof = social_proof.SocialProof(merged, weights)
         limits = query.settings.for_you
@@ -65,11 +65,6 @@ class UserTweetEntityGraph:
             post_filter=PostFilter(excluded_author_ids=np.array([query.viewer_id], np.int64)),
         )
         return _candidates_of(ranked.proofs, seeds, number)
-
-
-def seeds_of(query: Query) -> tuple[Ids, npt.NDArray[np.float64]]:
-    """The heaviest seeds (sorted by id) and their weights: see `actors.social_proof`."""
-    return social_proof.seeds_of(query.viewer, query.settings.for_you.max_seeds)
 
 
 def _candidates_of(proofs: Proofs, seeds: Ids, number: int) -> Candidates:

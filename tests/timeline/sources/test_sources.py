@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.router import LocalRouter
+from actors.social_proof import seeds_of
 from cluster.events import Kind
 from cluster.settings import Settings
 from tests.worlds import (
@@ -26,7 +27,7 @@ from timeline.query import Query
 from timeline.sources.following import Following
 from timeline.sources.in_network import InNetwork
 from timeline.sources.popular import Popular
-from timeline.sources.user_tweet_entity_graph import UserTweetEntityGraph, seeds_of
+from timeline.sources.user_tweet_entity_graph import UserTweetEntityGraph
 
 VIEWER, FRIEND, OTHER, STRANGER = USERS[0], USERS[2], USERS[4], USERS[6]
 SOURCES: list[Callable[[], Any]] = [InNetwork, UserTweetEntityGraph, Popular, Following]
@@ -179,13 +180,14 @@ def test_seeds_are_the_heaviest_and_lend_no_muted_voice() -> None:
     events = [clock.edge(Kind.FOLLOW, VIEWER, user) for user in USERS[1:6]]
     events += [clock.on_post(Kind.FAVOURITE, VIEWER, 5, USERS[4]) for _ in range(3)]
     events.append(clock.on_post(Kind.FAVOURITE, VIEWER, 6, USERS[2]))
-    seeds, weights = seeds_of(query(events, max_seeds=2))
+    asked = query(events, max_seeds=2)
+    seeds, weights = seeds_of(asked.viewer, 2)
     assert seeds.tolist() == sorted([USERS[4], USERS[2]])
     heavier = weights[seeds.tolist().index(USERS[4])]
     assert heavier == pytest.approx(1 + np.log1p(3), rel=0.01)
     events.append(clock.edge(Kind.MUTE, VIEWER, USERS[4]))
     events.append(clock.edge(Kind.BLOCK, USERS[3], VIEWER))
-    seeds, _ = seeds_of(query(events))
+    seeds, _ = seeds_of(query(events).viewer, 100)
     assert set(seeds.tolist()) == {USERS[1], USERS[2], USERS[5]}
 
 
