@@ -51,8 +51,9 @@ def stage_kinds(pipeline: Pipeline) -> dict[str, str]:
 
 def half_precision(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
     """Features as they are kept: float16, finite."""
-    finite = np.nan_to_num(features, nan=0.0, posinf=_HALF_MAX, neginf=-_HALF_MAX)
-    halves: npt.NDArray[np.float16] = np.clip(finite, -_HALF_MAX, _HALF_MAX).astype(np.float16)
+    bounded = np.clip(features, -_HALF_MAX, _HALF_MAX)
+    bounded[np.isnan(bounded)] = 0.0
+    halves: npt.NDArray[np.float16] = bounded.astype(np.float16)
     return halves
 
 
@@ -62,23 +63,24 @@ def pack_trace(page: Page, kinds: Mapping[str, str]) -> bytes:
     order = np.argsort(found.post_ids, kind="stable")
     ordered = found.post_ids[order]
 
-    def rows_of(post_ids: Ids) -> npt.NDArray[np.int64]:
+    def rows_of(post_ids: Ids) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        """The rows of those posts that were found, and which of them were."""
         at = positions_in(ordered, post_ids)
-        return order[at[at >= 0]]
+        return order[at[at >= 0]], at >= 0
 
     dropped_at = np.full(len(found), -1, np.int8)
     columns: dict[str, Any] = {}
     for number, stage in enumerate(stages):
         if stage.dropped is not None:
-            dropped_at[rows_of(stage.dropped)] = number
+            dropped_at[rows_of(stage.dropped)[0]] = number
         if stage.post_ids is not None and stage.values is not None:
             values = np.full(len(found), np.nan, np.float32)
-            known = positions_in(ordered, stage.post_ids) >= 0
-            values[rows_of(stage.post_ids)] = stage.values[known]
+            rows, known = rows_of(stage.post_ids)
+            values[rows] = stage.values[known]
             columns[f"stage.{number}"] = values
     position = np.full(len(found), -1, np.int16)
-    at = positions_in(ordered, page.shown.post_ids)
-    position[order[at[at >= 0]]] = np.flatnonzero(at >= 0)
+    rows, known = rows_of(page.shown.post_ids)
+    position[rows] = np.flatnonzero(known)
     halves = np.asfortranarray(half_precision(found.features))
     columns |= {
         "post_id": found.post_ids,
