@@ -6,12 +6,15 @@ import numpy as np
 import numpy.typing as npt
 
 from actors.rows import Engagements, Rows
+from actors.stays import Stays
 from actors.stores.interactions import InteractionGraph
 from actors.stores.proof_ranking import Proofs
 from actors.stores.relations import Relations
 from actors.stores.traversal import second_degree
 from actors.stores.users import UserTable
 from actors.stores.versions import versions_of
+from actors.ties import EngagementTies
+from actors.two_hop import TwoHop
 from cluster.events import NEGATIVE_FEEDBACK, UNDONE_BY, Kind
 from cluster.ids import Ids
 from cluster.settings import Settings
@@ -112,13 +115,18 @@ class ViewerContext:
 class GraphKind:
     """The graph state of one shard; every edge lives with each user it concerns."""
 
-    def __init__(self, settings: Settings, users: UserTable) -> None:
+    def __init__(self, settings: Settings, users: UserTable, followers: Relations) -> None:
+        """`users` and `followers` are written by the shard, whose kinds share them."""
         self._windows = settings.windows
         self._users = users
         self.follows = Relations()
         self.blocks = Relations()
         self.blocked_by = Relations()
         self.mutes = Relations()
+        self.topics = Relations()
+        self.engaged, self.engaged_by = EngagementTies(), EngagementTies()
+        self.two_hop = TwoHop(self.follows, followers, self.engaged, self.engaged_by)
+        self.stays = Stays()
         size = settings.graph
         self.engagements = InteractionGraph(size.segments, size.edges_per_segment)
         self.signals = InteractionGraph(size.segments, size.edges_per_segment)
@@ -134,9 +142,10 @@ class GraphKind:
     @property
     def memory_bytes(self) -> int:
         """Memory held by all stores of this kind."""
-        relations = (self.follows, self.blocks, self.blocked_by, self.mutes)
+        relations = (self.follows, self.blocks, self.blocked_by, self.mutes, self.topics)
+        stores = (*relations, self.two_hop, self.stays)
         graphs = (self.engagements, self.signals, self.feedback, self.views)
-        return sum(s.memory_bytes for s in relations) + sum(g.memory_bytes() for g in graphs)
+        return sum(s.memory_bytes for s in stores) + sum(g.memory_bytes() for g in graphs)
 
     def apply(self, rows: Rows, engagements: Engagements) -> None:
         """Apply admitted rows."""
@@ -144,6 +153,7 @@ class GraphKind:
             (Kind.FOLLOW, Kind.UNFOLLOW, self.follows, None),
             (Kind.BLOCK, Kind.UNBLOCK, self.blocks, self.blocked_by),
             (Kind.MUTE, Kind.UNMUTE, self.mutes, None),
+            (Kind.TOPIC_FOLLOW, Kind.TOPIC_UNFOLLOW, self.topics, None),
         ):
             changed = rows.of(on, off)
             if len(changed):
@@ -153,6 +163,8 @@ class GraphKind:
         clicks = rows.of(Kind.PROFILE_CLICK)
         if len(clicks):
             self._insert_profile_clicks(clicks)
+        self.two_hop.apply(rows, engagements)
+        self.stays.record(rows)
         self._insert(self.engagements, self._public, engagements, both_sides=True)
         self._insert(self.signals, self._signal, engagements, both_sides=False)
         self._insert(self.feedback, self._feedback, engagements, both_sides=False)
@@ -165,6 +177,7 @@ class GraphKind:
         self.signals.expire(now_ms - windows.affinity_ms)
         self.feedback.expire(now_ms - windows.negative_ms)
         self.views.expire(now_ms - max(windows.seen_ms, windows.served_ms))
+        self.stays.expire(now_ms - windows.signals_ms)
 
     def context(
         self, viewer_id: int, now_ms: int, max_follows: int, max_seen: int

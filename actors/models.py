@@ -1,20 +1,37 @@
 """Trained models as a process holds them: loaded once, found by exact version."""
 
 import threading
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import numpy as np
 
 from actors.features.binned import UNTRAINED_VERSION, BinnedModel, untrained
 from actors.features.light import FEATURES
+from actors.features.real_graph import REAL_GRAPH, REAL_GRAPH_SCHEMA, SCORES, RealGraphScores
+from actors.features.reputation import REPUTATIONS, TWEEPCRED, TWEEPCRED_SCHEMA, Reputations
+from actors.features.safety import TRUST_AND_SAFETY, SafetyModel, read_safety_model
+from actors.vector_models import (
+    SIMCLUSTERS,
+    TWHIN,
+    VectorModels,
+    read_vector_models,
+    version_of,
+)
 from cluster.artifacts import ArtifactStore
 
 LIGHT_RANKER = "light_ranker"
 LIGHT_RANKER_SCHEMA = 1
+VECTORS = "vectors"
+"""The pair of artifacts that the kind `vectors` works with, as one thing with one version."""
 _VERSIONS_KEPT = 3
+
+PROBLEMS = (ValueError, LookupError, OSError, RuntimeError)
+"""What is raised for an artifact that cannot be served: missing, corrupt, or not fitting."""
 
 
 class Models:
-    """Light rankers by version; the untrained one is always there.
+    """Models by name and version; an untrained light ranker is always there.
 
     A request names the version it began with, so that shards and the timeline never mix
     two; an old version stays in memory until others have replaced it.
@@ -22,22 +39,58 @@ class Models:
 
     def __init__(self, artifacts: ArtifactStore) -> None:
         self._artifacts = artifacts
-        self._loaded = {UNTRAINED_VERSION: untrained(FEATURES)}
+        self._loaded: dict[str, dict[str, Any]] = {}
+        self._untrained = untrained(FEATURES)
         self._lock = threading.Lock()
 
     def light_ranker(self, version: str) -> BinnedModel:
-        """The light ranker of a version, read on first use.
+        """The light ranker of a version; see `load`."""
+        if version == UNTRAINED_VERSION:
+            return self._untrained
+        return cast(BinnedModel, self.load(LIGHT_RANKER, version))
 
-        Raises what `ArtifactStore.open` raises, and `ValueError` where the artifact does
-        not fit the features of this version of the code.
+    def real_graph(self, version: str) -> RealGraphScores:
+        """Real Graph's scores of a version; see `load`."""
+        return cast(RealGraphScores, self.load(REAL_GRAPH, version))
+
+    def reputations(self, version: str) -> Reputations:
+        """Tweepcred's reputations of a version; see `load`."""
+        return cast(Reputations, self.load(TWEEPCRED, version))
+
+    def safety(self, version: str) -> SafetyModel:
+        """The text models of trust and safety of a version; see `load`."""
+        return cast(SafetyModel, self.load(TRUST_AND_SAFETY, version))
+
+    def vectors(self, active: Mapping[str, str]) -> VectorModels:
+        """What the kind `vectors` works with under the versions in `active`; see `load`."""
+        simclusters, twhin = active.get(SIMCLUSTERS), active.get(TWHIN)
+        return cast(
+            VectorModels,
+            self._kept(
+                VECTORS,
+                version_of(simclusters, twhin),
+                lambda _: read_vector_models(self._artifacts, simclusters, twhin),
+            ),
+        )
+
+    def load(self, name: str, version: str) -> Any:
+        """A model, read and checked on first use.
+
+        Raises what `ArtifactStore.open` raises, `LookupError` for a name that no model has,
+        and `ValueError` where the artifact does not fit this version of the code.
         """
-        model = self._loaded.get(version)
+        reader = _READERS.get(name)
+        if reader is None:
+            raise LookupError(f"no model is called {name!r}; there are {', '.join(_READERS)}")
+        return self._kept(name, version, lambda version: reader(self._artifacts, version))
+
+    def _kept(self, name: str, version: str, read: Callable[[str], Any]) -> Any:
+        model = self._loaded.get(name, {}).get(version)
         if model is None:
-            model = read_light_ranker(self._artifacts, version)
+            model = read(version)
             with self._lock:
-                kept = list(self._loaded.items())[1:][-(_VERSIONS_KEPT - 1) :]
-                untrained_one = self._loaded[UNTRAINED_VERSION]
-                self._loaded = {UNTRAINED_VERSION: untrained_one, **dict(kept), version: model}
+                newest = list(self._loaded.get(name, {}).items())[-(_VERSIONS_KEPT - 1) :]
+                self._loaded = {**self._loaded, name: {**dict(newest), version: model}}
         return model
 
 
@@ -55,3 +108,26 @@ def read_light_ranker(artifacts: ArtifactStore, version: str) -> BinnedModel:
         )
     bias = float(np.asarray(tensors["bias"]).reshape(-1)[0])
     return BinnedModel(names, tensors["edges"], tensors["weights"], bias, version)
+
+
+def _read_real_graph(artifacts: ArtifactStore, version: str) -> RealGraphScores:
+    artifact = artifacts.open(REAL_GRAPH, version, schema_version=REAL_GRAPH_SCHEMA)
+    return RealGraphScores(artifact.table(SCORES))
+
+
+def _read_reputations(artifacts: ArtifactStore, version: str) -> Reputations:
+    artifact = artifacts.open(TWEEPCRED, version, schema_version=TWEEPCRED_SCHEMA)
+    return Reputations(artifact.table(REPUTATIONS))
+
+
+_READERS: dict[str, Callable[[ArtifactStore, str], Any]] = {
+    LIGHT_RANKER: read_light_ranker,
+    REAL_GRAPH: _read_real_graph,
+    TWEEPCRED: _read_reputations,
+    TRUST_AND_SAFETY: read_safety_model,
+}
+
+OF_VECTORS = (SIMCLUSTERS, TWHIN)
+"""Artifacts that are read together: see `Models.vectors`."""
+ACTIVATED = (*_READERS, *OF_VECTORS)
+"""Artifacts of which a shard serves one version; it knows nothing of others."""

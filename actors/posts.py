@@ -13,8 +13,8 @@ from actors.features.light import (
     post_features,
     viewer_features,
 )
-from actors.graph import write_relation
 from actors.rows import Engagements, Rows
+from actors.stores.labels import Labels
 from actors.stores.posts import COUNTERS, PostTable
 from actors.stores.relations import Relations
 from actors.stores.users import UserTable
@@ -62,21 +62,21 @@ class FoundPosts:
 class PostsKind:
     """The posts of the users of one shard."""
 
-    def __init__(self, users: UserTable) -> None:
+    def __init__(self, users: UserTable, followers: Relations) -> None:
+        """`users` and `followers` are written by the shard, whose kinds share them."""
         self.table = PostTable()
         self.users = users
-        self.followers = Relations()
+        self.post_labels, self.author_labels = Labels(), Labels()
+        self._followers = followers
 
     @property
     def memory_bytes(self) -> int:
         """Memory held by all stores of this kind."""
-        return self.table.memory_bytes + self.followers.memory_bytes
+        labels = self.post_labels.memory_bytes + self.author_labels.memory_bytes
+        return self.table.memory_bytes + labels
 
     def apply(self, rows: Rows, engagements: Engagements) -> None:
         """Apply admitted rows."""
-        follows = rows.of(Kind.FOLLOW, Kind.UNFOLLOW)
-        if len(follows):
-            write_relation(follows, Kind.FOLLOW, "target_id", "actor_id", self.followers)
         posts = rows.of(Kind.POST_CREATE, Kind.POST_EDIT)
         posts = posts.where(posts.concern("author_id"))
         if len(posts):
@@ -85,6 +85,12 @@ class PostsKind:
         gone = gone.where(gone.concern("author_id"))
         if len(gone):
             self.table.delete(gone["post_id"], gone["author_id"])
+        labels = rows.of(Kind.SAFETY_LABEL, Kind.SAFETY_UNLABEL)
+        labels = labels.where(labels.concern("author_id"))
+        if len(labels):
+            of_post = labels["post_id"] > 0
+            _write_labels(labels.where(of_post), "post_id", self.post_labels)
+            _write_labels(labels.where(~of_post), "author_id", self.author_labels)
         theirs = engagements.where(engagements.of_author)
         self.table.count(theirs.post_ids, theirs.author_ids, theirs.kinds, theirs.times_ms)
 
@@ -188,7 +194,7 @@ class PostsKind:
         verified = np.zeros(len(rows), bool)
         verified[known] = self.users["verified"][author_rows[known]]
         facts = PostFacts(*(table[name] for name in PostFacts._fields))
-        followers = self.followers.degrees(authors)
+        followers = self._followers.degrees(authors)
         reads = table.languages.find(language)
         return post_features(facts, rows, AuthorFacts(followers, verified, known), reads, now_ms)
 
@@ -215,6 +221,14 @@ class PostsKind:
             features=features,
             ranks=ranks,
         )
+
+
+def _write_labels(rows: Rows, subject: str, labels: Labels) -> None:
+    names = rows.column("label")
+    if len(rows) and names is not None:
+        versions = versions_of(rows["time_ms"], rows["event_id"])
+        on = rows["kind"] == Kind.SAFETY_LABEL
+        labels.write(rows[subject], rows["author_id"], names, rows["value"], versions, on)
 
 
 def rank_within(group_ids: Ids) -> npt.NDArray[np.int64]:

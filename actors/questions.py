@@ -141,6 +141,48 @@ class AskUris:
 
 
 @dataclass(frozen=True)
+class AskLabels:
+    """Safety labels of posts and of their authors; for the authors' shards."""
+
+    post_ids: Ids
+    author_ids: Ids
+
+    def answer(self, state: ShardState) -> list[dict[str, float]]:
+        """For each post its labels and values; those of its author are named `author:NAME`."""
+        posts = state.posts
+        pairs = zip(self.post_ids.tolist(), self.author_ids.tolist(), strict=True)
+        return [
+            posts.post_labels.of(post)
+            | {f"author:{name}": value for name, value in posts.author_labels.of(author).items()}
+            for post, author in pairs
+        ]
+
+
+@dataclass(frozen=True)
+class AskReputations:
+    """Tweepcred's reputation of users, 0–100; for any shard."""
+
+    version: str
+    user_ids: Ids
+
+    def answer(self, state: ShardState) -> npt.NDArray[np.float32]:
+        """See `Reputations.of`."""
+        return state.models.reputations(self.version).of(self.user_ids)
+
+
+@dataclass(frozen=True)
+class AskRealGraph:
+    """How likely a viewer interacts with authors; for any shard."""
+
+    version: str
+    viewer_id: int
+
+    def answer(self, state: ShardState) -> tuple[Ids, npt.NDArray[np.float32]]:
+        """See `RealGraphScores.of`: the authors of the viewer, ascending, and their scores."""
+        return state.models.real_graph(self.version).of(self.viewer_id)
+
+
+@dataclass(frozen=True)
 class PutTrace:
     """Keep what a request did; for the viewer's shard."""
 

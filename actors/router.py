@@ -74,8 +74,7 @@ class LocalRouter:
         replies = {}
         for shard, questions in wave.items():
             state = self._states[shard]
-            active = {name: a.version for name, a in state.active.items()}
-            replies[shard] = Reply(state.ask(questions), 0, active)
+            replies[shard] = Reply(state.ask(questions), 0, state.active_versions())
         return Gathered(replies)
 
 

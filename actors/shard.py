@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from actors.models import LIGHT_RANKER, Models
+from actors.models import ACTIVATED, OF_VECTORS, Models
 from actors.router import Reply
 from actors.state import Question, ShardState
 from actors.tailer import Tailer
@@ -16,6 +16,9 @@ from cluster.settings import Settings
 
 CONCURRENCY_GROUPS = {"control": 2}
 """Beside the default group of queries, so that health is answered under load."""
+
+
+_PREPARED_WITHIN_S = 600.0
 
 
 class NotReady(RuntimeError):
@@ -54,13 +57,21 @@ class Shard:
         if not self._tailer.caught_up_ms:
             raise NotReady(f"shard {self._shard} is still restoring")
         answers = self._state.ask(questions)
-        active = {name: a.version for name, a in self._state.active.items()}
-        return Reply(answers, self._tailer.lag_ms(_now_ms()), active)
+        return Reply(answers, self._tailer.lag_ms(_now_ms()), self._state.active_versions())
 
     def preload(self, name: str, version: str) -> None:
-        """Load a version beside the active one; raises what is wrong with it."""
-        if name == LIGHT_RANKER:
-            self._models.light_ranker(version)
+        """Make a version ready beside the active one; raises what is wrong with it.
+
+        Embeddings of posts under new communities are made of the engagements of the last two
+        days, in slices between events; queries and events go on meanwhile.
+        """
+        if name in OF_VECTORS:
+            models = self._models.vectors(self._state.active_versions() | {name: version})
+            work = self._state.vectors.preparing(models, _now_ms())
+            if not self._tailer.run_between(work).wait(_PREPARED_WITHIN_S):
+                raise TimeoutError(f"{name} {version} is not ready in {_PREPARED_WITHIN_S:.0f} s")
+        elif name in ACTIVATED:
+            self._models.load(name, version)
 
     def snapshot(self) -> None:
         """Ask for a snapshot; `status` says when it is there."""
@@ -79,7 +90,7 @@ class Shard:
             "store_bytes": state.memory_bytes,
             "users": len(state.users),
             "counters": dict(state.counters),
-            "active": {name: a.version for name, a in state.active.items()},
+            "active": state.active_versions(),
             "last_snapshot": self._tailer.last_snapshot,
             "failure": self._tailer.failure,
             **state.sizes(),

@@ -10,15 +10,18 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from actors.models import PROBLEMS
 from actors.state import Activation, ShardState
 from actors.stores.columns import Array
 from actors.stores.relations import Relations
+from actors.vector_models import SIMCLUSTERS, TWHIN, VectorModels, version_of
+from actors.vectors import VECTOR_TABLES
 from cluster.durable import sha256_of, sync_file, sync_folder, write_file
 from cluster.ids import N_PARTITIONS, Ids, owners_of, partitions_of
 
@@ -28,8 +31,12 @@ _LOG = logging.getLogger(__name__)
 
 Exported = dict[str, Array | pa.Array]
 
-_OWNERS = {"posts": "author_ids", "users": "user_ids"}
-"""The column that says whose partition a row is in; relations have `owner_ids`."""
+_OWNERS = {
+    "users": "user_ids",
+    **dict.fromkeys(("posts", "post_labels", "author_labels"), "author_ids"),
+    **dict.fromkeys(VECTOR_TABLES, "author_ids"),
+}
+"""The column that says whose partition a row is in; the other tables have `owner_ids`."""
 
 
 class SnapshotCorrupt(ValueError):
@@ -61,8 +68,10 @@ def capture(state: ShardState, offsets: dict[int, int]) -> Captured:
         tables[name] = [_given(store.columns())]
     for name, graph in _graphs(state).items():
         tables[name] = list(graph.segments_columns())
-    if state._posts:
-        tables["posts"] = [_given(state.posts.table.columns())]
+    for name, kept in _stores(state).items():
+        tables[name] = [_given(kept.columns())]
+    if state._vectors:
+        tables |= {name: [_given(one)] for name, one in state.vectors.columns().items()}
     return Captured(
         *(state.first_partition, state.end_partition, state.settings.log.lanes, dict(offsets)),
         {lane: recent.watermark_ms for lane, recent in state.recent.items()},
@@ -151,6 +160,8 @@ def restore(state: ShardState, root: Path, until_ms: int | None = None) -> dict[
     wanted = np.zeros(N_PARTITIONS, bool)
     wanted[state.first_partition : state.end_partition] = True
     state.skip_until[:] = 0
+    vectors: list[tuple[str, dict[str, list[Exported]]]] = []
+    now_ms = 0
     for folder in _folders(root):
         if not wanted.any():
             break
@@ -164,10 +175,15 @@ def restore(state: ShardState, root: Path, until_ms: int | None = None) -> dict[
             take &= wanted
             if take.any():
                 _check(folder, manifest)
-                _load(state, folder, manifest, take)
+                active = {name: version for name, (version, _) in manifest["active"].items()}
+                of_vectors = version_of(active.get(SIMCLUSTERS), active.get(TWHIN))
+                vectors.append((of_vectors, _load(state, folder, manifest, take)))
+                now_ms = max(now_ms, latest_ms)
                 wanted &= ~take
         except SnapshotCorrupt as problem:
             _LOG.error("snapshot %s is left out: %s", folder.name, problem)
+    if state._vectors and vectors:
+        _restore_vectors(state, vectors, now_ms)
     lanes = owners_of(np.arange(N_PARTITIONS), state.settings.log.lanes)
     mine = slice(state.first_partition, state.end_partition)
     return {lane: int(state.skip_until[mine][lanes[mine] == lane].min()) for lane in state.lanes}
@@ -177,10 +193,31 @@ def _relations(state: ShardState) -> dict[str, Relations]:
     found: dict[str, Relations] = {}
     if state._graph:
         graph = state.graph
-        found |= {"follows": graph.follows, "blocks": graph.blocks}
+        found |= {"follows": graph.follows, "blocks": graph.blocks, "topics": graph.topics}
         found |= {"blocked_by": graph.blocked_by, "mutes": graph.mutes}
+    found["followers"] = state.followers
+    return found
+
+
+class _Store(Protocol):
+    """What is exported by `columns` and taken back by `restore`."""
+
+    def columns(self) -> Exported:
+        """Everything `restore` needs."""
+
+    def restore(self, columns: Exported) -> Any:
+        """Add exported rows."""
+
+
+def _stores(state: ShardState) -> dict[str, _Store]:
+    found: dict[str, Any] = {}
+    if state._graph:
+        graph = state.graph
+        found |= {"engaged": graph.engaged, "engaged_by": graph.engaged_by, "stays": graph.stays}
     if state._posts:
-        found["followers"] = state.posts.followers
+        posts = state.posts
+        found |= {"posts": posts.table, "post_labels": posts.post_labels}
+        found["author_labels"] = posts.author_labels
     return found
 
 
@@ -298,10 +335,13 @@ def _check(folder: Path, manifest: dict[str, Any]) -> None:
 
 def _load(
     state: ShardState, folder: Path, manifest: dict[str, Any], take: npt.NDArray[np.bool_]
-) -> None:
+) -> dict[str, list[Exported]]:
+    """Load what a snapshot holds of some partitions; returns the tables of `vectors`, which
+    need the models that all snapshots together say are active."""
     lanes = owners_of(np.arange(N_PARTITIONS), manifest["n_lanes"])
     needed = set(np.unique(lanes[take]).tolist())
-    relations, graphs = _relations(state), _graphs(state)
+    relations, graphs, stores = _relations(state), _graphs(state), _stores(state)
+    vectors: dict[str, list[Exported]] = {}
     for entry in manifest["files"]:
         if entry["lane"] not in needed:
             continue
@@ -320,8 +360,10 @@ def _load(
                 continue
             if table == "users":
                 state.users.restore(columns)
-            elif table == "posts" and state._posts:
-                state.posts.table.restore(columns)
+            elif table in stores:
+                stores[table].restore(columns)
+            elif table in VECTOR_TABLES:
+                vectors.setdefault(table, []).append(columns)
             elif table in relations:
                 relations[table].write(*(columns[n] for n in _RELATION_COLUMNS))
             elif table in graphs:
@@ -332,6 +374,31 @@ def _load(
     for name, (version, time_ms) in manifest["active"].items():
         if name not in state.active or state.active[name].time_ms < time_ms:
             state.active[name] = Activation(version, time_ms)
+    return vectors
+
+
+def _restore_vectors(
+    state: ShardState, parts: list[tuple[str, dict[str, list[Exported]]]], now_ms: int
+) -> None:
+    """Take back (version, tables) of each snapshot, under the version that is active now.
+
+    Embeddings of another version are made anew from the engagements of the last two days.
+    """
+    try:
+        models = state.models.vectors(state.active_versions())
+    except PROBLEMS as error:
+        _LOG.error("models of the snapshot cannot be read, vectors start without: %s", error)
+        state.counters["refused_activations"] += 1
+        models = VectorModels(version_of(None, None))
+    fits = all(version == models.version for version, _ in parts)
+    state.start_vectors(models if fits else None)
+    for _, tables in parts:
+        for name in VECTOR_TABLES if fits else VECTOR_TABLES[:2]:
+            for columns in tables.get(name, []):
+                state.vectors.restore({name: columns})
+    if not fits:
+        state.vectors.prepare(models, now_ms)
+        state.vectors.activate(models.version)
 
 
 _RELATION_COLUMNS = ("owner_ids", "other_ids", "versions", "active")

@@ -12,14 +12,17 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from actors.features.binned import UNTRAINED_VERSION
-from actors.graph import GraphKind
+from actors.graph import GraphKind, write_relation
 from actors.locks import ReadWriteLock
-from actors.models import LIGHT_RANKER, Models
+from actors.models import ACTIVATED, OF_VECTORS, PROBLEMS, Models
 from actors.posts import USER_KINDS, PostsKind
 from actors.rows import Engagements, Rows
 from actors.stores.recent_ids import RecentIds
+from actors.stores.relations import Relations
 from actors.stores.users import UserTable
 from actors.stores.versions import versions_of
+from actors.vector_models import VectorModels
+from actors.vectors import VectorsKind
 from cluster.artifacts import ArtifactStore
 from cluster.events import Kind
 from cluster.ids import lanes_of_shard, owners_of, partition_range
@@ -28,6 +31,10 @@ from cluster.settings import Settings
 
 K = TypeVar("K")
 _LOG = logging.getLogger(__name__)
+
+RETIRED_MS = 60_000
+"""How long a version is held after another took its place: requests keep to what they began
+with."""
 
 
 class Question(Protocol):
@@ -64,11 +71,16 @@ class ShardState:
         self.lanes = lanes_of_shard(shard, n_shards, settings.log.lanes)
         self.lock = ReadWriteLock()
         self.users = UserTable()
-        kinds = settings.shards.kinds
-        self._graph = GraphKind(settings, self.users) if "graph" in kinds else None
-        self._posts = PostsKind(self.users) if "posts" in kinds else None
+        self.followers = Relations()
+        """Follows by whom they are of, which more than one kind reads."""
+        kinds, shared = settings.shards.kinds, (self.users, self.followers)
+        self._graph = GraphKind(settings, *shared) if "graph" in kinds else None
+        self._posts = PostsKind(*shared) if "posts" in kinds else None
+        self._vectors = VectorsKind() if "vectors" in kinds else None
         self.recent = {lane: RecentIds(settings.windows.dedup_ms) for lane in self.lanes}
         self.active: dict[str, Activation] = {}
+        self._retired: dict[str, int] = {}
+        """Versions of `vectors` that served before, and until when."""
         self.skip_until = np.zeros(1024, np.int64)
         """By partition: the offset up to which a restored snapshot already holds its rows."""
         self.counters: Counter[str] = Counter()
@@ -85,11 +97,24 @@ class ShardState:
         return _hosted(self._posts, "posts")
 
     @property
+    def vectors(self) -> VectorsKind:
+        """The kind `vectors`; raises `LookupError` where this shard does not host it."""
+        return _hosted(self._vectors, "vectors")
+
+    def start_vectors(self, models: VectorModels | None) -> None:
+        """Begin the kind `vectors` anew, empty, under some models; for a restore."""
+        self._vectors = VectorsKind(models=models)
+
+    @property
     def memory_bytes(self) -> int:
         """Memory held by all stores."""
-        kinds = sum(kind.memory_bytes for kind in (self._graph, self._posts) if kind)
+        kinds = sum(kind.memory_bytes for kind in self._kinds)
         recent = sum(ids.memory_bytes for ids in self.recent.values())
-        return kinds + recent + self.users.memory_bytes
+        return kinds + recent + self.users.memory_bytes + self.followers.memory_bytes
+
+    @property
+    def _kinds(self) -> list[GraphKind | PostsKind | VectorsKind]:
+        return [kind for kind in (self._graph, self._posts, self._vectors) if kind]
 
     def sizes(self) -> dict[str, int]:
         """How much of what this shard holds."""
@@ -99,6 +124,8 @@ class ShardState:
             sizes["interactions"] = self._graph.engagements.n_edges
         if self._posts:
             sizes["posts"] = len(self._posts.table)
+        if self._vectors:
+            sizes |= self._vectors.sizes()
         return sizes
 
     def active_version(self, name: str) -> str:
@@ -108,10 +135,37 @@ class ShardState:
 
     def activate_as_of(self, artifacts: ArtifactStore, until_ms: int) -> None:
         """Make the newest artifacts whose data ends by a past instant the active ones."""
-        version = artifacts.latest(LIGHT_RANKER, data_until_ms=until_ms)
-        if version:
-            self.models.light_ranker(version)
-            self.active[LIGHT_RANKER] = Activation(version, until_ms)
+        for name in ACTIVATED:
+            version = artifacts.latest(name, data_until_ms=until_ms)
+            if version:
+                self.activate(name, version, until_ms)
+
+    def activate(self, name: str, version: str, time_ms: int) -> None:
+        """Serve a version from now on, prepared before or not.
+
+        What cannot be read never becomes active: the old version serves on.
+        """
+        current = self.active.get(name)
+        if current and current.time_ms >= time_ms:
+            return
+        try:
+            if name not in OF_VECTORS:
+                if name in ACTIVATED:
+                    self.models.load(name, version)
+            elif self._vectors:
+                models = self.models.vectors(self.active_versions() | {name: version})
+                self._vectors.prepare(models, time_ms)
+                self._retired[self._vectors.version] = time_ms
+                self._vectors.activate(models.version)
+        except PROBLEMS as error:
+            _LOG.error("%s %s is not activated: %s", name, version, error)
+            self.counters["refused_activations"] += 1
+        else:
+            self.active[name] = Activation(version, time_ms)
+
+    def active_versions(self) -> dict[str, str]:
+        """Artifact → the version of it that this shard serves."""
+        return {name: active.version for name, active in self.active.items()}
 
     def apply(self, batch: pa.RecordBatch, offsets: npt.NDArray[np.int64], imported: bool) -> int:
         """Apply rows of any lanes, in slices between queries; returns how many were new.
@@ -162,6 +216,13 @@ class ShardState:
         if self._graph:
             with self.lock.write():
                 self._graph.expire(now_ms)
+        if self._vectors:
+            self._vectors.expire(now_ms)
+            for version, until_ms in list(self._retired.items()):
+                if now_ms - until_ms >= RETIRED_MS:
+                    del self._retired[version]
+                    if version in self._vectors.versions and version != self._vectors.version:
+                        self._vectors.drop(version)
 
     def _admit(
         self, rows: Rows, mine: npt.NDArray[np.bool_], imported: bool
@@ -193,25 +254,17 @@ class ShardState:
         users = users.where(users.concern("actor_id"))
         if len(users):
             self.users.write(users.batch, versions_of(users["time_ms"], users["event_id"]))
-        for kind in (self._graph, self._posts):
-            if kind:
-                kind.apply(rows, engagements)
+        follows = rows.of(Kind.FOLLOW, Kind.UNFOLLOW)
+        if len(follows):
+            write_relation(follows, Kind.FOLLOW, "target_id", "actor_id", self.followers)
+        for kind in self._kinds:
+            kind.apply(rows, engagements)
 
     def _activate(self, rows: Rows) -> None:
         names = rows.batch.column("name").to_pylist()
         versions = rows.batch.column("model_version").to_pylist()
         for name, version, time_ms in zip(names, versions, rows["time_ms"], strict=True):
-            current = self.active.get(name)
-            if current and current.time_ms >= time_ms:
-                continue
-            if name == LIGHT_RANKER:
-                # A model that cannot be read never becomes active; the old one serves on.
-                try:
-                    self.models.light_ranker(version)
-                except (ValueError, LookupError, OSError, RuntimeError):
-                    self.counters["refused_activations"] += 1
-                    continue
-            self.active[name] = Activation(version, int(time_ms))
+            self.activate(name, version, int(time_ms))
 
 
 class Traces:

@@ -3,7 +3,8 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,7 @@ class Tailer:
         self._stop = threading.Event()
         self._snapshot_wanted = threading.Event()
         self._snapshot_writer: threading.Thread | None = None
+        self._work: deque[tuple[Iterator[None], threading.Event]] = deque()
         self.positions: dict[int, int] = {}
         self.restored = threading.Event()
         self.caught_up_ms = 0
@@ -65,6 +67,15 @@ class Tailer:
     def lag_ms(self, now_ms: int) -> int:
         """How long ago the state held everything that was acknowledged."""
         return max(now_ms - self.caught_up_ms, 0)
+
+    def run_between(self, work: Iterator[None]) -> threading.Event:
+        """Have the thread that applies run something, a slice between two readings of the log.
+
+        The event is set when it is done, or has failed, which is logged.
+        """
+        done = threading.Event()
+        self._work.append((work, done))
+        return done
 
     def request_snapshot(self) -> None:
         """Take a snapshot as soon as the record being applied is done."""
@@ -96,13 +107,15 @@ class Tailer:
         while not self._stop.is_set():
             asked_ms = time.time_ns() // 1_000_000
             try:
-                records = log.read(self.positions, _READ_BYTES, timeout_s=poll_s)
+                wait_s = 0.0 if self._work else poll_s
+                records = log.read(self.positions, _READ_BYTES, timeout_s=wait_s)
             except CorruptRecord as error:
                 self.failure = str(error)
                 _LOG.error("the log is damaged, its record is passed over: %s", error)
                 self.positions[error.lane] = error.offset
                 continue
             self._apply(records)
+            self._work_on()
             read_bytes = sum(len(record.payload) for record in records)
             if read_bytes < _READ_BYTES // 2:
                 self.caught_up_ms = asked_ms
@@ -118,6 +131,21 @@ class Tailer:
                 self._snapshot_wanted.clear()
                 next_snapshot = now + settings.snapshot_every_s
                 self._take_snapshot()
+
+    def _work_on(self) -> None:
+        """One slice of what was asked for first."""
+        if not self._work:
+            return
+        work, done = self._work[0]
+        try:
+            next(work)
+            return
+        except StopIteration:
+            pass
+        except Exception:
+            _LOG.exception("what was to be done between records failed")
+        self._work.popleft()
+        done.set()
 
     def _apply(self, records: list[Record]) -> None:
         """Apply records together: a hundred small ones cost little more than one."""

@@ -151,7 +151,7 @@ def preload(settings: Settings, name: str, version: str) -> None:
         .remote(name, version)
         for shard in range(settings.shards.count)
     ]
-    ray.get(calls, timeout=60)
+    ray.get(calls, timeout=660)
 
 
 def absolute(settings: Settings) -> Settings:

@@ -10,18 +10,22 @@ import numpy as np
 import pyarrow as pa
 from hypothesis import strategies as st
 
+from actors.graph_questions import AskLeft, AskSignals, AskTopicTastes, AskTwoHop
 from actors.models import Models
 from actors.questions import (
     AskContext,
     AskInNetwork,
+    AskLabels,
     AskNewest,
     AskPopular,
     AskPosts,
     AskSecondDegree,
     AskUris,
 )
-from actors.router import Gathered, LocalRouter, Reply, Wave
+from actors.router import Gathered, LocalRouter, Reply, Wave, shards_of
+from actors.signal_types import SignalType
 from actors.state import ShardState
+from actors.two_hop import HOME_PAIRS, LeftLists
 from cluster.artifacts import ArtifactStore
 from cluster.events import NEGATIVE_FEEDBACK, UNDONE_BY, Kind
 from cluster.ids import N_PARTITIONS, partitions_of
@@ -174,6 +178,8 @@ def plain(answer: Any) -> Any:
         return answer.tolist()
     if is_dataclass(answer):
         return {f.name: plain(getattr(answer, f.name)) for f in fields(answer)}
+    if isinstance(answer, dict):
+        return {key: plain(value) for key, value in answer.items()}
     if isinstance(answer, list | tuple):
         return [plain(part) for part in answer]
     return answer
@@ -210,6 +216,10 @@ def answers(
         AskNewest(user_ids, since_ms, now_ms + 1, 3),
         AskPosts(post_ids, "en", now_ms),
         AskUris(post_ids),
+        AskLabels(post_ids, np.array([author_of(post) for post in posts])),
+        *(AskTopicTastes(user) for user in users),
+        *(AskSignals(user, tuple(SignalType), now_ms) for user in users),
+        *(AskTwoHop(left, user_ids, HOME_PAIRS, 2) for left in _left_lists(states, users, now_ms)),
     ]
     found = [plain(state.ask(asked)) for state in states]
     assert not any(state.counters["failed_questions"] for state in states)
@@ -218,6 +228,16 @@ def answers(
         found.append(shown(timelines.for_you(user, 20, now_ms=now_ms)))
         found.append(shown(timelines.following(user, 20, now_ms=now_ms)))
     return found
+
+
+def _left_lists(states: Sequence[ShardState], users: Sequence[int], now_ms: int) -> list[LeftLists]:
+    """The lists of users, of the shards in which they live."""
+    homes = shards_of(np.array(users, np.int64), len(states)).tolist()
+    types = tuple(dict.fromkeys(left for left, _ in HOME_PAIRS))
+    return [
+        AskLeft(user, types, now_ms).answer(states[home])
+        for user, home in zip(users, homes, strict=True)
+    ]
 
 
 # Random worlds.
@@ -264,11 +284,15 @@ def _post_created(draw: st.DrawFn, post_id: int) -> Event:
 
 @st.composite
 def _happening(draw: st.DrawFn) -> Event:
-    sort = draw(st.sampled_from(["edge", "edge", "on_post", "on_post", "user", "edit", "delete"]))
+    sorts = ["edge", "edge", "on_post", "on_post", "user", "edit", "delete", "topic", "label"]
+    sort = draw(st.sampled_from(sorts))
     if sort == "edge":
         actor, target = draw(st.lists(_users, min_size=2, max_size=2, unique=True))
         kind = draw(st.sampled_from(_EDGES))
         return {"kind": kind.label, "actor_id": actor, "target_id": target}
+    if sort == "topic":
+        kind = draw(st.sampled_from((Kind.TOPIC_FOLLOW, Kind.TOPIC_UNFOLLOW)))
+        return {"kind": kind.label, "actor_id": draw(_users), "target_id": draw(st.integers(1, 3))}
     if sort == "user":
         kind = draw(st.sampled_from(_USERS))
         event: Event = {"kind": kind.label, "actor_id": draw(_users)}
@@ -278,6 +302,12 @@ def _happening(draw: st.DrawFn) -> Event:
         return event
     post = draw(_posts)
     event = {"post_id": post, "author_id": author_of(post)}
+    if sort == "label":
+        kind = draw(st.sampled_from((Kind.SAFETY_LABEL, Kind.SAFETY_UNLABEL)))
+        event |= {"kind": kind.label, "label": draw(st.sampled_from(["nsfw", "spam"]))}
+        if draw(st.booleans()):
+            del event["post_id"]
+        return event
     if sort == "on_post":
         kind = draw(st.sampled_from(_ON_POST))
         event |= {"kind": kind.label, "actor_id": draw(_users)}

@@ -1,5 +1,7 @@
 """One kind of relation between users (follow, block or mute), seen from one side."""
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
@@ -12,6 +14,19 @@ from cluster.ids import Ids, mix64
 MAX_SCAN = 50_000
 """Relations of one user looked at by one query: bounds the cost of a user who follows half a
 million; the ones written last are looked at first."""
+
+
+class Chains(NamedTuple):
+    """The arrays in which edges lie, for kernels; read only, and valid until the next write.
+
+    An owner's edges are `heads[owner]`, then `nexts` of each, the newest first, −1 at the
+    end; an edge's row never changes, and edges that were switched off stay.
+    """
+
+    heads: npt.NDArray[np.int32]
+    nexts: npt.NDArray[np.int32]
+    other_ids: Ids
+    active: npt.NDArray[np.bool_]
 
 
 class Relations:
@@ -67,9 +82,7 @@ class Relations:
         owner = self._owner_of_id.get(np.array([owner_id], np.int64))[0]
         if owner < 0:
             return np.empty(0, np.int64), np.empty(0, np.int64)
-        found = _walk(
-            self._owners["head"][owner], self._edges["next"], self._edges["active"], MAX_SCAN
-        )
+        found = self._edges_of_owner(owner, on=True)
         versions = self._edges["versions"][found]
         newest = np.argsort(versions, kind="stable")[::-1][:limit]
         return self._edges["other_ids"][found[newest]], times_of(versions[newest])
@@ -91,11 +104,36 @@ class Relations:
         held[known] = self._edges["active"][edges[known]]
         return held
 
+    def owners_of(self, owner_ids: Ids) -> npt.NDArray[np.int32]:
+        """Dense numbers of owners, by which `chains` has their heads; −1 where unknown."""
+        return self._owner_of_id.get(owner_ids)
+
+    def edges_of(self, owner_ids: Ids, other_ids: Ids) -> npt.NDArray[np.int32]:
+        """Rows of pairs, switched on or off, that no later write moves; −1 where unknown."""
+        return self._edge_of_pair.get(_pair_keys(owner_ids, other_ids))
+
+    def chains(self) -> Chains:
+        """The arrays of all edges."""
+        edges = self._edges
+        return Chains(self._owners["head"], edges["next"], edges["other_ids"], edges["active"])
+
+    def dropped(self, owner_id: int) -> Ids:
+        """Who `owner_id` was related to and is no more, sorted."""
+        owner = self._owner_of_id.get(np.array([owner_id], np.int64))[0]
+        if owner < 0:
+            return np.empty(0, np.int64)
+        return np.sort(self._edges["other_ids"][self._edges_of_owner(owner, on=False)])
+
     def columns(self) -> dict[str, Array]:
         """What `write` needs to make the same relations again."""
         copied = self._edges.copy()
         del copied["next"]
         return copied
+
+    def _edges_of_owner(self, owner: int, *, on: bool) -> npt.NDArray[np.int64]:
+        edges = self._edges
+        head = self._owners["head"][owner]
+        return _walk(head, edges["next"], edges["active"], on, MAX_SCAN)
 
     def _find_or_add(self, owner_ids: Ids, other_ids: Ids) -> npt.NDArray[np.int32]:
         known = len(self._edge_of_pair)
@@ -135,14 +173,14 @@ def _link(
 
 @kernel
 def _walk(
-    head: int, nexts: npt.NDArray[np.int32], active: npt.NDArray[np.bool_], limit: int
+    head: int, nexts: npt.NDArray[np.int32], active: npt.NDArray[np.bool_], on: bool, limit: int
 ) -> npt.NDArray[np.int64]:
     found = np.empty(limit, np.int64)
     n = 0
     edge = head
     scanned = 0
     while edge >= 0 and scanned < limit:
-        if active[edge]:
+        if active[edge] == on:
             found[n] = edge
             n += 1
         edge = nexts[edge]

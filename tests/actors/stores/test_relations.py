@@ -44,6 +44,33 @@ def test_others_come_newest_first() -> None:
     assert relations.others(3)[0].tolist() == []
 
 
+def test_dropped_are_those_switched_off() -> None:
+    relations = Relations()
+    write(relations, (1, 7, 10, True), (1, 5, 10, True), (1, 6, 10, True), (2, 7, 10, False))
+    write(relations, (1, 7, 20, False), (1, 5, 20, False))
+    assert relations.dropped(1).tolist() == [5, 7]
+    assert relations.dropped(2).tolist() == [7]
+    assert relations.dropped(3).tolist() == []
+
+
+def test_edges_keep_their_rows_and_chains_hold_them_all() -> None:
+    relations = Relations()
+    write(relations, (1, 5, 10, True), (2, 5, 10, True), (1, 6, 10, True))
+    edges = relations.edges_of(ids(1, 2, 1, 9), ids(5, 5, 6, 5))
+    write(relations, (1, 5, 20, False), (1, 7, 20, True))
+    assert relations.edges_of(ids(1, 2, 1, 9), ids(5, 5, 6, 5)).tolist() == edges.tolist()
+    assert edges[3] == -1
+    heads, nexts, other_ids, active = relations.chains()
+    first, absent = relations.owners_of(ids(1, 9))
+    assert absent == -1
+    found = []
+    edge = heads[first]
+    while edge >= 0:
+        found.append((int(other_ids[edge]), bool(active[edge])))
+        edge = nexts[edge]
+    assert found == [(7, True), (6, True), (5, False)]
+
+
 def test_one_user_costs_a_bounded_scan(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_SCAN", 3)
     relations = Relations()

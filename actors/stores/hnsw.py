@@ -1,0 +1,203 @@
+"""Indexes of vectors by cosine that are built once, written to a file and then only read (HNSW)."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hnswlib
+import numpy as np
+import numpy.typing as npt
+
+from cluster.ids import Ids
+
+Float32s = npt.NDArray[np.float32]
+SPACE = "cosine"
+DEGREE = 16
+"""HNSW's M; layer 0 has twice as many links (the original's README)."""
+EF_CONSTRUCTION = 200
+EF_SEARCH = 800
+"""Candidates a search keeps (the original's serving value)."""
+_CHUNK = 65_536
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """What a search found, nearest first (of equals the lesser id); arrays of shape (m,)."""
+
+    ids: Ids
+    scores: Float32s
+    """Cosine similarities, −1 to 1."""
+
+
+NOTHING = Neighbours(np.empty(0, np.int64), np.empty(0, np.float32))
+
+
+def unit_rows(vectors: npt.ArrayLike, dimension: int) -> Float32s:
+    """Vectors of shape (n, D) or (D,) as float32 rows of length 1.
+
+    Raises `ValueError` for another dimension, for NaN or infinity and for zero vectors, none
+    of which has a direction that could be compared.
+    """
+    rows = np.asarray(vectors)
+    if rows.ndim == 1:
+        rows = rows[None, :]
+    if rows.ndim != 2 or rows.shape[1] != dimension:
+        raise ValueError(f"vectors of shape {np.shape(vectors)}: expected dimension {dimension}")
+    units = np.empty(rows.shape, np.float32)
+    for begin in range(0, len(rows), _CHUNK):
+        units[begin : begin + _CHUNK] = _units(rows[begin : begin + _CHUNK], begin)
+    return units
+
+
+def _units(rows: npt.NDArray[Any], begin: int) -> npt.NDArray[np.float64]:
+    wide = rows.astype(np.float64)
+    finite = np.isfinite(wide).all(axis=1)
+    if not finite.all():
+        raise ValueError(f"vector {begin + int(np.argmin(finite))} is not finite: NaN or infinity")
+    greatest = np.abs(wide).max(axis=1, initial=0.0)
+    if not greatest.all():
+        raise ValueError(f"vector {begin + int(np.argmin(greatest))} is zero")
+    # Scaled first, so that the squares of the least of floats are not lost.
+    wide /= greatest[:, None]
+    wide /= np.linalg.norm(wide, axis=1)[:, None]
+    return wide
+
+
+class HnswBase:
+    """An HNSW index that nobody writes to: label i is the vector of `ids[i]`."""
+
+    def __init__(self, ids: Ids, index: hnswlib.Index | None, dimension: int) -> None:
+        self.ids = ids
+        self.dimension = dimension
+        self._index = index
+        order = np.argsort(ids)
+        self._sorted_ids = ids[order]
+        self._order = order
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @classmethod
+    def empty(cls, dimension: int) -> "HnswBase":
+        """A base without vectors."""
+        return cls(np.empty(0, np.int64), None, dimension)
+
+    @classmethod
+    def load(cls, path: Path, ids: Ids, dimension: int, ef: int = EF_SEARCH) -> "HnswBase":
+        """The base of a file that hnswlib saved, its labels the row numbers of `ids`.
+
+        Raises `ValueError` where file, ids and dimension do not belong together.
+        """
+        if not path.exists():
+            raise ValueError(f"{path} does not exist")
+        found = _dimension_of(path)
+        if found != dimension:
+            raise ValueError(f"{path} has dimension {found}: expected {dimension}")
+        index = hnswlib.Index(space=SPACE, dim=dimension)
+        try:
+            index.load_index(str(path))
+        except RuntimeError as error:
+            raise ValueError(f"{path} is no index: {error}") from error
+        n = index.get_current_count()
+        if n != len(ids):
+            raise ValueError(f"{path} has {n} vectors for {len(ids)} ids")
+        if n and sorted(index.get_ids_list()) != list(range(n)):
+            raise ValueError(f"{path}: its labels are not the row numbers 0 … {n - 1}")
+        index.set_num_threads(1)
+        base = cls(ids, index, dimension)
+        base.set_ef(ef)
+        return base
+
+    def set_ef(self, ef: int) -> None:
+        """How many candidates each search keeps (never less than it is to find)."""
+        if self._index is not None:
+            self._index.set_ef(ef)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory held by vectors, links and ids."""
+        index = self._index.index_file_size() if self._index else 0
+        return int(index) + 3 * self.ids.nbytes
+
+    def rows_of(self, ids: Ids) -> Ids:
+        """Rows of ids, −1 where this base has none."""
+        if not len(self.ids):
+            return np.full(len(ids), -1, np.int64)
+        at = np.minimum(np.searchsorted(self._sorted_ids, ids), len(self.ids) - 1)
+        return np.where(self._sorted_ids[at] == ids, self._order[at], -1)
+
+    def vectors(self, rows: Ids) -> Float32s:
+        """The unit vectors of rows, (n, D)."""
+        if self._index is None or not len(rows):
+            return np.empty((0, self.dimension), np.float32)
+        return np.asarray(self._index.get_items(rows), np.float32)
+
+    def search(self, query: Float32s, k: int) -> Neighbours:
+        """The about `k` nearest of one unit vector (D,); fewer where there are fewer."""
+        k = min(k, len(self.ids))
+        while self._index is not None and k > 0:
+            try:
+                labels, distances = self._index.knn_query(query[None, :], k, num_threads=1)
+            except RuntimeError:
+                # Raised where less than k vectors can be reached in the graph.
+                k //= 2
+                continue
+            ids = self.ids[labels[0].astype(np.int64)]
+            return Neighbours(ids, (1.0 - distances[0]).astype(np.float32))
+        return NOTHING
+
+
+def build_base(
+    path: Path,
+    vectors: Float32s,
+    *,
+    degree: int = DEGREE,
+    ef_construction: int = EF_CONSTRUCTION,
+    threads: int = 1,
+    seed: int = 100,
+) -> None:
+    """Build an index of vectors (n, D) and write it to a file, for `HnswBase.load`.
+
+    Label i is row i. The same with one thread; more are faster, but then two builds differ.
+    Meant for a process of its own: it takes minutes for a million vectors. The file is
+    written beside and renamed, since hnswlib leaves half a file when it is interrupted.
+    Raises what `unit_rows` raises.
+    """
+    rows = unit_rows(vectors, np.shape(vectors)[1])
+    index = hnswlib.Index(space=SPACE, dim=rows.shape[1])
+    index.init_index(max(len(rows), 1), M=degree, ef_construction=ef_construction, random_seed=seed)
+    if len(rows):
+        index.add_items(rows, np.arange(len(rows)), num_threads=threads)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        index.save_index(str(draft))
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def merge_neighbours(parts: Sequence[Neighbours], k: int) -> Neighbours:
+    """The `k` best of what several indexes found, each id in one of them."""
+    ids = np.concatenate([NOTHING.ids, *(part.ids for part in parts)])
+    scores = np.concatenate([NOTHING.scores, *(part.scores for part in parts)])
+    if len(scores) > k:
+        # All that tie with the last stay until their ids decide.
+        least = np.partition(scores, -k)[-k]
+        chosen = np.flatnonzero(scores >= least)
+        ids, scores = ids[chosen], scores[chosen]
+    order = np.lexsort((ids, -scores))[:k]
+    return Neighbours(ids[order], scores[order])
+
+
+def _dimension_of(path: Path) -> int:
+    """The dimension of the vectors in a saved index.
+
+    hnswlib itself reads a file of another dimension without a word, and then out of bounds.
+    """
+    header = np.fromfile(path, "<u8", 6)
+    if len(header) < 6:
+        raise ValueError(f"{path} is no index: it has {os.path.getsize(path)} bytes")
+    # Of a record: where its label lies, and before that its vector.
+    return int(header[4] - header[5]) // 4

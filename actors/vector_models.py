@@ -1,0 +1,188 @@
+"""The trained representations that the kind `vectors` works with: one pinned set, never mixed."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from actors.stores.hnsw import HnswBase
+from actors.stores.sparse_embeddings import SparseEmbeddings
+from cluster.artifacts import Artifact, ArtifactStore
+from cluster.ids import Ids
+
+SIMCLUSTERS = "simclusters"
+TWHIN = "twhin"
+SIMCLUSTERS_SCHEMA = 1
+TWHIN_SCHEMA = 1
+
+MIN_FAV_SCORE = 0.3
+"""A user's favourites count for a community only where the user's fav_score in it reaches this
+(the original's model of 2020; drops about four fifths of the entries)."""
+
+Float32s = npt.NDArray[np.float32]
+
+_NO_ENTRIES = SparseEmbeddings(
+    np.empty(0, np.int64), np.zeros(1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32)
+)
+
+
+@dataclass(frozen=True)
+class DenseVectors:
+    """Vectors of n ids; nothing is ever written to the arrays, so they may lie in a mapped file."""
+
+    ids: Ids
+    """int64 (n,), strictly ascending."""
+    vectors: Float32s
+    """float32 (n, D)."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def dimension(self) -> int:
+        """Numbers in a vector."""
+        return int(self.vectors.shape[1])
+
+    def of(self, ids: Ids) -> tuple[Float32s, npt.NDArray[np.bool_]]:
+        """Vectors of ids (k, D), zero where there is none, and where there is one."""
+        found = np.zeros((len(ids), self.dimension), np.float32)
+        if not len(self.ids):
+            return found, np.zeros(len(ids), bool)
+        rows = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
+        known = self.ids[rows] == ids
+        found[known] = self.vectors[rows[known]]
+        return found, known
+
+    def holds(self, ids: Ids) -> npt.NDArray[np.bool_]:
+        """Whether each id has a vector."""
+        if not len(self.ids):
+            return np.zeros(len(ids), bool)
+        held: npt.NDArray[np.bool_] = (
+            self.ids[np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)] == ids
+        )
+        return held
+
+    @classmethod
+    def empty(cls, dimension: int = 1) -> "DenseVectors":
+        """No vectors."""
+        return cls(np.empty(0, np.int64), np.empty((0, dimension), np.float32))
+
+    @classmethod
+    def from_table(cls, table: pa.Table) -> "DenseVectors":
+        """Of a table with columns `id` and `vector`; a single chunk is not copied.
+
+        Raises `ValueError` where ids do not ascend.
+        """
+        ids = _chunk(table, "id").to_numpy()
+        lists = _chunk(table, "vector")
+        if len(ids) and (ids[1:] <= ids[:-1]).any():
+            raise ValueError("vectors: the ids do not strictly ascend")
+        return cls(ids, lists.flatten().to_numpy().reshape(-1, lists.type.list_size))
+
+
+@dataclass(frozen=True)
+class VectorModels:
+    """One version of everything; parts that were not trained are empty."""
+
+    version: str
+    interested_in: SparseEmbeddings = _NO_ENTRIES
+    """What communities a user is interested in; the source of searches."""
+    contributions: SparseEmbeddings = _NO_ENTRIES
+    """What a favourite of each user adds to the sums of its post."""
+    sparse: Mapping[str, SparseEmbeddings] = field(default_factory=dict)
+    """`producers`, `topics`, `known_for` …, by the name of the table."""
+    user_engagement: DenseVectors = field(default_factory=DenseVectors.empty)
+    dense: Mapping[str, DenseVectors] = field(default_factory=dict)
+    """`user_follow`, `author_follow`, `posts` …, by the name of the table."""
+    bases: Mapping[str, HnswBase] = field(default_factory=dict)
+    """`posts`, `authors`, `users`: everything trained, the same in every shard."""
+    post_offset: Float32s | None = None
+    """Taken from a mean of engagers' vectors (D,) to make it one of a post: where posts are
+    trained with a translation, an engager lies near post + translation."""
+
+    @property
+    def dimension(self) -> int:
+        """Dimension of the dense vectors."""
+        return self.user_engagement.dimension
+
+
+def contributions_of(
+    interested_in: SparseEmbeddings, min_fav_score: float = MIN_FAV_SCORE
+) -> SparseEmbeddings:
+    """What a favourite adds: `log_fav_normalized` where `fav_score` reaches a minimum."""
+    gate = interested_in.columns["fav_score"] >= min_fav_score
+    weights = np.where(gate, interested_in.columns["log_fav_normalized"], 0)
+    return SparseEmbeddings(
+        interested_in.ids,
+        interested_in.offsets,
+        interested_in.communities,
+        interested_in.scores,
+        {"weight": weights.astype(np.float32)},
+    ).scored_by("weight")
+
+
+def read_vector_models(
+    artifacts: ArtifactStore,
+    simclusters: str | None,
+    twhin: str | None,
+    bases: Collection[str] = ("authors",),
+) -> VectorModels:
+    """The models of one version of each artifact; None where there is none yet.
+
+    Of `authors`, `users` and `posts` only the `bases` named are read: unlike tables they are
+    not mapped, so each process holds its own. The shards' own posts need none.
+
+    Raises what `ArtifactStore.open` raises, and `ValueError` for files that do not fit.
+    """
+    parts: dict[str, object] = {}
+    if simclusters:
+        artifact = artifacts.open(SIMCLUSTERS, simclusters, schema_version=SIMCLUSTERS_SCHEMA)
+        sparse = {
+            name: SparseEmbeddings.from_tables(
+                artifact.table(f"{name}_rows.arrow"), artifact.table(f"{name}.arrow")
+            )
+            for name in ("known_for", "interested_in", "producers", "topics")
+            if f"{name}_rows.arrow" in artifact.manifest.files
+        }
+        interested_in = sparse.pop("interested_in")
+        parts["interested_in"] = interested_in
+        parts["contributions"] = contributions_of(interested_in)
+        parts["sparse"] = sparse
+    if twhin:
+        artifact = artifacts.open(TWHIN, twhin, schema_version=TWHIN_SCHEMA)
+        dense = {
+            name: DenseVectors.from_table(artifact.table(f"{name}.arrow"))
+            for name in ("user_follow", "user_engagement", "author_follow", "posts")
+            if f"{name}.arrow" in artifact.manifest.files
+        }
+        parts["bases"] = _bases(artifact, dense, bases)
+        parts["user_engagement"] = dense.pop("user_engagement")
+        parts["dense"] = dense
+    return VectorModels(version_of(simclusters, twhin), **parts)  # type: ignore[arg-type]
+
+
+def version_of(simclusters: str | None, twhin: str | None) -> str:
+    """The name of a pinned set of artifacts."""
+    return f"{simclusters or 'none'}+{twhin or 'none'}"
+
+
+def _bases(
+    artifact: Artifact, dense: Mapping[str, DenseVectors], wanted: Collection[str]
+) -> dict[str, HnswBase]:
+    bases = {}
+    for name, vectors in (
+        ("posts", "posts"),
+        ("authors", "author_follow"),
+        ("users", "user_follow"),
+    ):
+        if name in wanted and f"{name}.hnsw" in artifact.manifest.files and len(dense[vectors]):
+            path = artifact.file(f"{name}.hnsw")
+            bases[name] = HnswBase.load(path, dense[vectors].ids, dense[vectors].dimension)
+    return bases
+
+
+def _chunk(table: pa.Table, name: str) -> pa.Array:
+    column = table.column(name)
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()

@@ -1,0 +1,78 @@
+"""The peers' own environment: made on first use, asked through files.
+
+benchmarks/peers/README.md says which peers there are and what the files hold.
+"""
+
+import fcntl
+import hashlib
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+_FOLDER = Path(__file__).parent / "peers"
+
+
+class PeerFailed(RuntimeError):
+    """A peer, or the making of its environment, failed; the message holds what it said."""
+
+
+def peer_python() -> Path:
+    """The interpreter of the peers' environment, which is made where it is missing or old.
+
+    Raises `PeerFailed` where a requirement cannot be installed.
+    """
+    home = _FOLDER / ".venv"
+    requirements = _FOLDER / "requirements.txt"
+    python, stamp = home / "bin" / "python", home / "installed.sha256"
+    wanted = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()
+    with requirements.open() as lock:
+        # Two benchmarks started at once make one environment.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (stamp.exists() and stamp.read_text() == wanted):
+            _run([sys.executable, "-m", "venv", "--clear", str(home)])
+            install = ["-m", "pip", "install", "--quiet", "--no-input", "--no-deps"]
+            _run([str(python), *install, "--requirement", str(requirements)])
+            stamp.write_text(wanted)
+    return python
+
+
+def run_peer(
+    command: str,
+    sources: npt.NDArray[Any],
+    targets: npt.NDArray[Any],
+    n_nodes: int,
+    weights: npt.NDArray[Any] | None = None,
+    **options: Any,
+) -> tuple[npt.NDArray[Any], dict[str, Any]]:
+    """Run one command of peers/graphs.py on edges of shape (m,) between nodes 0 … n − 1.
+
+    `options` are its command-line options. Returns its result, shape (n,): ranks (float64) or
+    memberships (int64), and what it says of itself, `seconds` among it. Raises `PeerFailed`.
+    """
+    python = peer_python()
+    with tempfile.TemporaryDirectory() as folder:
+        edges, out = Path(folder) / "edges.npz", Path(folder) / "out.npy"
+        columns: dict[str, Any] = {"sources": sources, "targets": targets, "nodes": n_nodes}
+        np.savez(edges, **columns | ({} if weights is None else {"weights": weights}))
+        given = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+        script = str(_FOLDER / "graphs.py")
+        printed = _run([str(python), "-I", script, command, str(edges), "--out", str(out), *given])
+        said: dict[str, Any] = orjson.loads(printed.splitlines()[-1])
+        return np.load(out, allow_pickle=False), said
+
+
+def _run(command: list[str]) -> str:
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise PeerFailed(
+            f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-4000:]}"
+        )
+    return done.stdout

@@ -1,0 +1,1 @@
+"""SimClusters: communities of producers, and everything else as a vector over them."""

@@ -1,0 +1,1 @@
+"""Trust and safety text models: from texts that people labelled to calibrated probabilities."""
