@@ -3,7 +3,11 @@
 import subprocess
 import sys
 
-NAMES = ("interactions", "graph_through_shards", "log", "for_you", "ingest", "restore")
+NAMES = (
+    *("interactions", "graph_through_shards", "log", "for_you", "ingest", "restore"),
+    *("tweepcred", "real_graph", "communities", "interested_in", "twhin", "safety"),
+    *("nearest", "cluster_search", "two_hop"),
+)
 
 
 def main() -> int:

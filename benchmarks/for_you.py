@@ -62,10 +62,11 @@ def _candidates(system: RunningSystem, user_id: int) -> dict[str, Any]:
 
 
 def _fill(system: RunningSystem, world: DenseWorld) -> None:
-    from cluster.commands.bulk import ingest_batches, train
+    from cluster.commands.bulk import ingest_batches
+    from cluster.commands.training import train
 
     ingest_batches(system.settings, world.batches)
-    train(system.settings, "light_ranker", None, True, lambda _: None)
+    list(train(system.settings, "light_ranker", None, True, lambda _: None))
 
 
 if __name__ == "__main__":

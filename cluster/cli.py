@@ -176,29 +176,49 @@ def simulate(
 
 @app.command()
 def train(
-    name: Annotated[str, typer.Argument(help="light_ranker")] = "light_ranker",
+    name: Annotated[
+        str, typer.Argument(help="A model's name, or `all`; a wrong one lists them.")
+    ] = "all",
     as_of: Instant = None,
     activate: bool = True,
+    force: Annotated[bool, typer.Option(help="With `all`: train fresh models again.")] = False,
+    watch: Annotated[bool, typer.Option(help="Stay, and train each model when it is due.")] = False,
+    every: Annotated[float, typer.Option(min=1, help="Seconds between looks, with --watch.")] = 60,
     as_json: AsJson = False,
     data_dir: DataDir = None,
     preset: Preset = None,
 ) -> None:
-    """Train a model on the archive and make it the one that serves."""
-    from cluster.commands import bulk
+    """Train models on the archive, and make them the ones that serve."""
+    from cluster.commands import training
 
     settings = _settings(data_dir, preset)
     ray_environment.prepare(settings)
-    with _progress("training") as report:
-        found = bulk.train(settings, name, _instant(as_of), activate, report)
-    if as_json:
-        _print_json(found)
+    instant = _instant(as_of)
+    force = force or not (name == training.ALL or watch)
+    while True:
+        with _progress("training") as report:
+            found = list(training.train(settings, name, instant, activate, report, force=force))
+        told = [one for one in found if one["version"] or not watch]
+        if as_json and told:
+            _print_json(told)
+        for one in told if not as_json else []:
+            _print_trained(one)
+        if not watch:
+            return
+        force = False
+        time.sleep(every)
+
+
+def _print_trained(found: dict[str, Any]) -> None:
+    if not found["version"]:
+        _out.print(f"[bold]{found['name']}[/]: not trained, {found['passed']}")
         return
     state = "active" if found["activated"] else "not activated"
-    _out.print(f"{name} {found['version']} ({state}), {found['seconds']:.1f} s")
+    _out.print(f"[bold]{found['name']}[/] {found['version']} ({state}), {found['seconds']:.1f} s")
     table = Table("metric", "value")
     for metric, value in found["metrics"].items():
-        shown = f"{value:.4f}" if isinstance(value, float) else f"{value}"
-        table.add_row(metric, shown)
+        if isinstance(value, str | int | float):
+            table.add_row(metric, f"{value:.4f}" if isinstance(value, float) else f"{value}")
     _out.print(table)
 
 

@@ -1,4 +1,4 @@
-"""The commands that bring much in or work on all of it: ingest, simulate, train."""
+"""The commands that bring much in: ingest and simulate."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -14,9 +14,7 @@ import pyarrow.parquet as pq
 
 from actors.ray_router import connect_log
 from cluster import launch, ray_head
-from cluster.archive import Archive
 from cluster.archiver import Archiver
-from cluster.artifacts import ArtifactStore
 from cluster.events import CORE, Kind
 from cluster.importers.contract import Import
 from cluster.importers.formats import open_import
@@ -24,8 +22,6 @@ from cluster.ingest import Ingest, Ingested
 from cluster.logs import features_lane, open_writer
 from cluster.settings import DAY_MS, Settings
 from simulation.run import simulate as simulated_batches
-from training import light_ranker
-from training.job import TrainingError
 
 Report = Callable[[str], None]
 _FORMAT_OF_SUFFIX = {
@@ -139,43 +135,6 @@ def ingest_batches(
             report("waiting for the shards")
             launch.wait_applied(settings)
     return total.accepted
-
-
-def train(
-    settings: Settings, name: str, until_ms: int | None, activate: bool, report: Report
-) -> dict[str, Any]:
-    """Train one model and activate it in two phases; see `murmuration train`."""
-    if name != "light_ranker":
-        raise TrainingError(f"no job is called {name!r}; there is: light_ranker")
-    settings = launch.absolute(settings)
-    started = time.perf_counter()
-    artifacts = ArtifactStore(settings.data_dir / "artifacts")
-    with open_target(settings) as target:
-        report("archiving")
-        target.flush_archive()
-        trained = light_ranker.train(
-            settings,
-            Archive(settings.archive_root),
-            artifacts,
-            until_ms=until_ms,
-            progress=lambda stage, share: report(f"{stage}: {share:.0%}"),
-        )
-        # A model of the past is for replays of the past, which choose it by its data.
-        activate = activate and until_ms is None
-        if activate:
-            report("activating")
-            if target.running:
-                launch.preload(settings, name, trained.version)
-            target.ingest.activate(name, trained.version, now_ms=_now_ms())
-            if target.running:
-                launch.wait_applied(settings)
-    return {
-        "name": name,
-        "version": trained.version,
-        "activated": activate,
-        "metrics": trained.metrics,
-        "seconds": time.perf_counter() - started,
-    }
 
 
 def format_of(path: str) -> str:

@@ -6,8 +6,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -15,13 +14,17 @@ from rich.console import Console
 from rich.table import Table
 
 from cluster import launch
-from cluster.commands import bulk
+from cluster.artifacts import ArtifactStore
+from cluster.commands import training
+from cluster.commands.findings import print_findings
 from cluster.commands.http import HttpService
 from cluster.commands.reading import print_timeline
 from cluster.events import Kind
 from cluster.settings import DAY_MS, Settings
 from cluster.tokens import ensure_tokens, tokens_path
 from simulation.run import simulate
+from simulation.vocabulary import COMMUNITIES
+from training.refresh import JOB_NAMES
 
 _STREAM = "application/vnd.apache.arrow.stream"
 _SEED = 7
@@ -48,9 +51,7 @@ def run(settings: Settings, users: int, days: float, console: Console) -> None:
         launch.wait_applied(settings)
         kinds = ", ".join(f"{count:,} {label}" for label, count in sent.most_common(6))
         say(f"{sent.total():,} events are durable and applied: {kinds} …")
-        say("training the light ranker on the impressions of that world")
-        trained = bulk.train(settings, "light_ranker", None, True, lambda _: None)
-        _print_metrics(console, trained)
+        _train(console, settings, say)
         user_id = max(activity, key=activity.__getitem__)
         _show(console, service, user_id)
         _measure(console, service, list(activity)[:_LATENCY_REQUESTS])
@@ -88,12 +89,21 @@ def _send(
     return sent, dict(favourites)
 
 
-def _print_metrics(console: Console, trained: dict[str, Any]) -> None:
-    table = Table("light ranker on later impressions", "value")
-    for name, value in trained["metrics"].items():
-        if isinstance(value, float | int):
-            table.add_row(name, f"{value:.4f}" if isinstance(value, float) else f"{value:,}")
-    console.print(table)
+def _train(console: Console, settings: Settings, say: Callable[[str], None]) -> None:
+    """Train every model on the world, make it serve, and say what it found."""
+    artifacts = ArtifactStore(settings.data_dir / "artifacts")
+    topics = {number: community.name for number, community in enumerate(COMMUNITIES, 1)}
+    say(f"training {', '.join(JOB_NAMES)} on that world")
+    # Comparing two kinds of text model takes longer than all else; `train` by itself does.
+    safety = settings.training.trust_and_safety.model_copy(update={"candidates": ("linear",)})
+    jobs = settings.training.model_copy(update={"trust_and_safety": safety})
+    settings = settings.model_copy(update={"training": jobs})
+    for found in training.train(settings, training.ALL, None, True, lambda _: None):
+        if not found["version"]:
+            say(f"{found['name']} was not trained: {found['passed']}")
+            continue
+        say(f"{found['name']} learned in {found['seconds']:.1f} s, and serves")
+        print_findings(console, artifacts, found["name"], found["version"], topics)
 
 
 def _show(console: Console, service: HttpService, user_id: int) -> None:

@@ -1,0 +1,99 @@
+"""What the models of a world found, for people to read."""
+
+from collections.abc import Callable, Mapping
+
+from rich.console import Console
+from rich.table import Table
+
+from cluster.artifacts import Artifact, ArtifactStore
+
+_SHOWN = 5
+
+
+def print_findings(
+    console: Console, artifacts: ArtifactStore, name: str, version: str, topics: Mapping[int, str]
+) -> None:
+    """The gist of one artifact; `topics` are the names of topics by their ids."""
+    artifact = artifacts.open(name, version)
+    if name in _PRINTERS:
+        _PRINTERS[name](console, artifact, topics)
+
+
+def _communities(console: Console, artifact: Artifact, topics: Mapping[int, str]) -> None:
+    found = artifact.json("communities.json")
+    largest = sorted(found, key=lambda one: -one["interested"])[:_SHOWN]
+    table = Table("community", "members", "interested", "topics of its members", "first members")
+    for one in largest:
+        table.add_row(
+            str(one["community"]),
+            str(one["size"]),
+            str(one["interested"]),
+            ", ".join(topics.get(t["topic_id"], str(t["topic_id"])) for t in one["topics"][:3]),
+            ", ".join(str(producer["user_id"]) for producer in one["producers"][:3]),
+            style=None,
+        )
+    table.title = f"SimClusters: {len(found)} communities, the {len(largest)} of most interest"
+    console.print(table)
+
+
+def _reputations(console: Console, artifact: Artifact, topics: Mapping[int, str]) -> None:
+    metrics = artifact.manifest.metrics
+    best = ", ".join(
+        f"{one['user_id']} ({one['reputation']:.0f})" for one in metrics["top_users"][:_SHOWN]
+    )
+    console.print(
+        f"Tweepcred: {metrics['users']:,} users over {metrics['edges']:,} follows, "
+        f"settled after {metrics['iterations']} iterations; most reputed: {best}"
+    )
+
+
+def _ties(console: Console, artifact: Artifact, topics: Mapping[int, str]) -> None:
+    metrics = artifact.manifest.metrics
+    console.print(
+        f"Real Graph: AUC {metrics['auc']:.3f} on the day after the one it learned from "
+        f"(most recent {metrics['recent_auc']:.3f}, most frequent "
+        f"{metrics['frequent_auc']:.3f}), lift {metrics['lift_at_1_percent']:.1f} at 1 %, "
+        f"expected/observed {metrics['calibration']:.2f}"
+    )
+
+
+def _vectors(console: Console, artifact: Artifact, topics: Mapping[int, str]) -> None:
+    table = Table("relation", "later edges", "MRR", "hits@10", "popularity: MRR", "hits@10")
+    table.title = "TwHIN, on edges later than those it learned from"
+    for relation, judged in artifact.manifest.metrics["evaluation"].items():
+        if judged.get("edges"):
+            names = ("mrr", "hits_at_10", "popularity_mrr", "popularity_hits_at_10")
+            table.add_row(
+                relation, str(judged["edges"]), *(f"{judged[name]:.3f}" for name in names)
+            )
+    console.print(table)
+
+
+def _safety(console: Console, artifact: Artifact, topics: Mapping[int, str]) -> None:
+    metrics = artifact.manifest.metrics
+    labels = metrics["candidates"][metrics["model"]]["labels"]
+    told = ", ".join(
+        f"{label} AUC {judged['auc']:.3f}, precision {judged['precision_at_recall_0.85']:.2f} at "
+        f"recall 0.85"
+        for label, judged in labels.items()
+        if "auc" in judged
+    )
+    console.print(f"Trust and safety ({metrics['model']}, {metrics['texts']:,} texts): {told}")
+
+
+def _ranking(console: Console, artifact: Artifact, topics: Mapping[int, str]) -> None:
+    table = Table("light ranker on later impressions", "value")
+    for name, value in artifact.manifest.metrics.items():
+        if isinstance(value, float | int):
+            table.add_row(name, f"{value:.4f}" if isinstance(value, float) else f"{value:,}")
+    console.print(table)
+
+
+_PRINTERS: dict[str, Callable[[Console, Artifact, Mapping[int, str]], None]] = {
+    "simclusters": _communities,
+    "tweepcred": _reputations,
+    "real_graph": _ties,
+    "twhin": _vectors,
+    "trust_and_safety": _safety,
+    "light_ranker": _ranking,
+}

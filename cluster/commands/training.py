@@ -1,0 +1,75 @@
+"""The command that trains: jobs over the archive, and their artifacts made to serve."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from cluster import launch
+from cluster.archive import Archive
+from cluster.artifacts import ArtifactStore
+from cluster.commands.bulk import Report, Target, open_target
+from cluster.settings import Settings
+from training.job import Trained, TrainingError
+from training.refresh import JOB_NAMES, refresh
+
+ALL = "all"
+
+
+def train(
+    settings: Settings,
+    name: str,
+    until_ms: int | None,
+    activate: bool,
+    report: Report,
+    *,
+    force: bool = True,
+) -> Iterator[dict[str, Any]]:
+    """Run one job, or `all`, and activate what they made in two phases; yields what became of
+    each.
+
+    `force` False passes over models that are fresh. Raises `TrainingError` for a name that no
+    job has, and where the one job asked for has too little to learn from.
+    """
+    if name not in (ALL, *JOB_NAMES):
+        raise TrainingError(f"no job is called {name!r}; there are: {ALL}, {', '.join(JOB_NAMES)}")
+    settings = launch.absolute(settings)
+    with open_target(settings) as target:
+        report("archiving")
+        target.flush_archive()
+        outcomes = refresh(
+            settings,
+            Archive(settings.archive_root),
+            ArtifactStore(settings.data_dir / "artifacts"),
+            now_ms=time.time_ns() // 1_000_000,
+            names=JOB_NAMES if name == ALL else (name,),
+            until_ms=until_ms,
+            force=force,
+            progress=lambda what, share: report(f"{what}: {share:.0%}"),
+        )
+        for outcome in outcomes:
+            if not isinstance(outcome, Trained):
+                if name != ALL and not outcome.fresh:
+                    raise TrainingError(outcome.reason)
+                yield {"name": outcome.name, "version": None, "passed": outcome.reason}
+                continue
+            # A model of the past is for replays of the past, which choose it by its data.
+            activated = activate and until_ms is None
+            if activated:
+                report(f"{outcome.name}: activating")
+                _activate(settings, target, outcome)
+            yield {
+                "name": outcome.name,
+                "version": outcome.version,
+                "activated": activated,
+                "metrics": outcome.metrics,
+                "seconds": round(sum(outcome.seconds.values()), 3),
+            }
+
+
+def _activate(settings: Settings, target: Target, trained: Trained) -> None:
+    """Every shard makes the version ready beside the old; then one event flips them all."""
+    if target.running:
+        launch.preload(settings, trained.name, trained.version)
+    target.ingest.activate(trained.name, trained.version, now_ms=time.time_ns() // 1_000_000)
+    if target.running:
+        launch.wait_applied(settings)
