@@ -39,6 +39,7 @@ from cluster.tokens import (
 )
 from timeline import answers
 from timeline.parameters import Exactly, Id, Limit, Seed, Switch, TimeMs
+from timeline.representation_routes import representation_routes
 from timeline.service import FOLLOWING, FOR_YOU, Service
 from timeline.timelines import Page
 
@@ -203,6 +204,11 @@ def build_app(service: Service, tokens: Tokens, *, names_requests: bool = True) 
             return orjson.dumps(service.why(user_id, post_id, limit, request_id, exact, arrived_s))
 
         return Response(await _off_loop(pages, explain), media_type="application/json")
+
+    app.include_router(
+        representation_routes(service.representations, partial(_off_loop, pages)),
+        dependencies=[_allows("read")],
+    )
 
     @app.post(
         "/v1/events",

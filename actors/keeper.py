@@ -8,6 +8,7 @@ from typing import Any
 import ray
 
 from actors import snapshot
+from actors.labelling import labelled_positions
 from cluster.archiver import Archiver
 from cluster.logs import features_lane, open_reader
 from cluster.settings import Settings
@@ -85,6 +86,9 @@ class Keeper:
         kept = snapshot.safe_offsets(self._settings.data_dir / "snapshots")
         kept[features_lane(self._settings)] = archived.get(features_lane(self._settings), 0)
         trim = {lane: min(archived.get(lane, 0), offset) for lane, offset in kept.items()}
+        # Where posts are labelled, that is a reader as well.
+        labelled = labelled_positions(self._settings)
+        trim = {lane: min(offset, labelled.get(lane, offset)) for lane, offset in trim.items()}
         trim = {lane: offset for lane, offset in trim.items() if offset > 0}
         if not trim:
             return

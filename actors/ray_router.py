@@ -15,6 +15,7 @@ from cluster.settings import Settings
 
 LOG_WRITER = "log-writer"
 KEEPER = "keeper"
+LABELLER = "labeller"
 
 
 def shard_name(shard: int) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from actors.models import ACTIVATED, OF_VECTORS, Models
+from actors.near_rebuild import NearRebuilds
 from actors.router import Reply
 from actors.state import Question, ShardState
 from actors.tailer import Tailer
@@ -46,11 +47,18 @@ class Shard:
             settings.data_dir / "snapshots",
             until_ms=until_ms,
         )
+        self._near_rebuilds = NearRebuilds(
+            lambda: self._state.vectors,
+            settings.data_dir / "scratch" / f"near-{shard}",
+            settings.vectors.rebuild_after,
+        )
         warm()
         prefer_short_waits()
         if until_ms is not None:
             self._state.activate_as_of(self._artifacts, until_ms)
         self._tailer.start()
+        if "vectors" in settings.shards.kinds:
+            self._near_rebuilds.start()
 
     def ask(self, questions: Sequence[Question]) -> Reply:
         """Answer questions about one state. Raises `NotReady` while restoring."""
@@ -93,11 +101,13 @@ class Shard:
             "active": state.active_versions(),
             "last_snapshot": self._tailer.last_snapshot,
             "failure": self._tailer.failure,
+            "near_rebuilds": self._near_rebuilds.status(),
             **state.sizes(),
         }
 
     def stop(self) -> None:
         """End the tailer, finishing a snapshot that is being written."""
+        self._near_rebuilds.stop()
         self._tailer.stop()
 
 

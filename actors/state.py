@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -22,7 +22,7 @@ from actors.stores.relations import Relations
 from actors.stores.users import UserTable
 from actors.stores.versions import versions_of
 from actors.vector_models import VectorModels
-from actors.vectors import VectorsKind
+from actors.vectors import VectorLimits, VectorsKind
 from cluster.artifacts import ArtifactStore
 from cluster.events import Kind
 from cluster.ids import lanes_of_shard, owners_of, partition_range
@@ -74,9 +74,10 @@ class ShardState:
         self.followers = Relations()
         """Follows by whom they are of, which more than one kind reads."""
         kinds, shared = settings.shards.kinds, (self.users, self.followers)
+        limits = VectorLimits.of(settings.vectors)
         self._graph = GraphKind(settings, *shared) if "graph" in kinds else None
         self._posts = PostsKind(*shared) if "posts" in kinds else None
-        self._vectors = VectorsKind() if "vectors" in kinds else None
+        self._vectors = VectorsKind(limits) if "vectors" in kinds else None
         self.recent = {lane: RecentIds(settings.windows.dedup_ms) for lane in self.lanes}
         self.active: dict[str, Activation] = {}
         self._retired: dict[str, int] = {}
@@ -103,7 +104,7 @@ class ShardState:
 
     def start_vectors(self, models: VectorModels | None) -> None:
         """Begin the kind `vectors` anew, empty, under some models; for a restore."""
-        self._vectors = VectorsKind(models=models)
+        self._vectors = VectorsKind(VectorLimits.of(self.settings.vectors), models)
 
     @property
     def memory_bytes(self) -> int:
@@ -212,17 +213,23 @@ class ShardState:
             return Failed(f"{type(error).__name__}: {error}")
 
     def expire(self, now_ms: int) -> None:
-        """Forget what no window reaches any more."""
+        """Forget what no window reaches any more, all at once."""
+        for _ in self.expiring(now_ms):
+            pass
+
+    def expiring(self, now_ms: int) -> Iterator[None]:
+        """`expire` in slices, between which the thread may apply what else came."""
         if self._graph:
             with self.lock.write():
                 self._graph.expire(now_ms)
+            yield
         if self._vectors:
-            self._vectors.expire(now_ms)
             for version, until_ms in list(self._retired.items()):
                 if now_ms - until_ms >= RETIRED_MS:
                     del self._retired[version]
                     if version in self._vectors.versions and version != self._vectors.version:
                         self._vectors.drop(version)
+            yield from self._vectors.expiring(now_ms)
 
     def _admit(
         self, rows: Rows, mine: npt.NDArray[np.bool_], imported: bool

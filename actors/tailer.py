@@ -103,6 +103,8 @@ class Tailer:
         settings = self._state.settings.shards
         poll_s = settings.poll_ms / 1000
         next_expiry = time.monotonic() + _EXPIRE_EVERY_S
+        expired = threading.Event()
+        expired.set()
         next_snapshot = time.monotonic() + settings.snapshot_every_s
         while not self._stop.is_set():
             asked_ms = time.time_ns() // 1_000_000
@@ -123,8 +125,8 @@ class Tailer:
                 self.caught_up_ms = max(self.caught_up_ms, records[-1].appended_ms)
             self.failure = None
             now = time.monotonic()
-            if now >= next_expiry and self._until_ms is None:
-                self._state.expire(asked_ms)
+            if now >= next_expiry and self._until_ms is None and expired.is_set():
+                expired = self.run_between(self._state.expiring(asked_ms))
                 next_expiry = now + _EXPIRE_EVERY_S
             due = now >= next_snapshot or self._snapshot_wanted.is_set()
             if due and self._until_ms is None and not self._writing_snapshot():

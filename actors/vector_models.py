@@ -10,6 +10,7 @@ import pyarrow as pa
 from actors.stores.hnsw import HnswBase
 from actors.stores.sparse_embeddings import SparseEmbeddings
 from cluster.artifacts import Artifact, ArtifactStore
+from cluster.events import KIND_OF_LABEL
 from cluster.ids import Ids
 
 SIMCLUSTERS = "simclusters"
@@ -98,9 +99,10 @@ class VectorModels:
     """`user_follow`, `author_follow`, `posts` …, by the name of the table."""
     bases: Mapping[str, HnswBase] = field(default_factory=dict)
     """`posts`, `authors`, `users`: everything trained, the same in every shard."""
-    post_offset: Float32s | None = None
-    """Taken from a mean of engagers' vectors (D,) to make it one of a post: where posts are
-    trained with a translation, an engager lies near post + translation."""
+    engager_centres: Float32s | None = None
+    """(256, D): by engagement kind the mean vector of those who engage so. What an engager says
+    of a post is how the own vector differs from that: training pulls a post from there to its
+    engagers."""
 
     @property
     def dimension(self) -> int:
@@ -158,6 +160,14 @@ def read_vector_models(
             if f"{name}.arrow" in artifact.manifest.files
         }
         parts["bases"] = _bases(artifact, dense, bases)
+        parts["engager_centres"] = _centres(artifact)
+        dimension = dense["user_engagement"].dimension
+        for name, vectors in dense.items():
+            if vectors.dimension != dimension:
+                raise ValueError(
+                    f"{TWHIN} {twhin}: {name} has dimension {vectors.dimension}, "
+                    f"user_engagement {dimension}"
+                )
         parts["user_engagement"] = dense.pop("user_engagement")
         parts["dense"] = dense
     return VectorModels(version_of(simclusters, twhin), **parts)  # type: ignore[arg-type]
@@ -175,12 +185,23 @@ def _bases(
     for name, vectors in (
         ("posts", "posts"),
         ("authors", "author_follow"),
-        ("users", "user_follow"),
+        ("users", "user_engagement"),
     ):
         if name in wanted and f"{name}.hnsw" in artifact.manifest.files and len(dense[vectors]):
             path = artifact.file(f"{name}.hnsw")
             bases[name] = HnswBase.load(path, dense[vectors].ids, dense[vectors].dimension)
     return bases
+
+
+def _centres(artifact: Artifact) -> Float32s | None:
+    if "relations.safetensors" not in artifact.manifest.files:
+        return None
+    of_relations = artifact.tensors("relations.safetensors")["engager_centres"]
+    centres = np.zeros((256, of_relations.shape[1]), np.float32)
+    for relation, centre in zip(artifact.json("relations.json"), of_relations, strict=True):
+        if relation["name"] in KIND_OF_LABEL:
+            centres[KIND_OF_LABEL[relation["name"]]] = centre
+    return centres
 
 
 def _chunk(table: pa.Table, name: str) -> pa.Array:

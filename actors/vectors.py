@@ -9,6 +9,7 @@ days, then both follow what is applied, until `activate` and `drop`.
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +37,7 @@ from actors.stores.sparse_embeddings import Communities, Scores, SparseEmbedding
 from actors.vector_models import DenseVectors, Float32s, VectorModels
 from cluster.events import UNDONE_BY, Kind
 from cluster.ids import Ids
+from cluster.settings import VectorSettings
 
 ENGAGED = (Kind.FAVOURITE, Kind.REPOST, Kind.REPLY, Kind.QUOTE)
 """Engagements whose users' vectors make a fresh post's; only favourites make its communities."""
@@ -43,6 +45,7 @@ ENGAGED = (Kind.FAVOURITE, Kind.REPOST, Kind.REPLY, Kind.QUOTE)
 VECTOR_TABLES = (*("recent_engagements", "embedded_posts", "embedding_entries", "post_vectors"),)
 """What `VectorsKind.columns` gives: first what no version of the models has part in."""
 _PREPARED_AT_ONCE = 2_000
+_LOOKED_AT_ONCE = 100_000
 _NO_MODELS = VectorModels("none+none")
 
 
@@ -54,6 +57,19 @@ class VectorLimits:
     recent_ms: int = 48 * HOUR_MS
     """Engagements kept for a version to come, and for undos of them."""
     max_recent: int = 20_000_000
+
+    @classmethod
+    def of(cls, chosen: VectorSettings) -> "VectorLimits":
+        """As the settings say."""
+        embeddings = EmbeddingLimits(
+            half_life_ms=chosen.half_life_ms,
+            max_age_ms=chosen.max_age_ms,
+            communities_per_post=chosen.communities_per_post,
+            posts_per_community=chosen.posts_per_community,
+            max_posts=chosen.max_posts,
+            max_entries=chosen.max_entries,
+        )
+        return cls(embeddings, chosen.recent_ms, chosen.max_recent)
 
 
 class VectorsKind:
@@ -67,6 +83,7 @@ class VectorsKind:
         self._recent = RecentEngagements(self._limits.recent_ms, self._limits.max_recent)
         self._held = {first.models.version: first}
         self._prepared: dict[str, _Prepared] = {}
+        self._expiring = False
         self.version = first.models.version
         """The version that serves."""
 
@@ -120,13 +137,25 @@ class VectorsKind:
                 held.change(changes)
 
     def expire(self, now_ms: int) -> None:
-        """Forget what no window reaches any more.
+        """Forget what no window reaches any more, all at once."""
+        for _ in self.expiring(now_ms):
+            pass
+
+    def expiring(self, now_ms: int) -> Iterator[None]:
+        """`expire` in slices, between which the thread may apply what else came.
 
         Builds beside and swaps, so that queries may go on; not while something is applied.
+        Does nothing where another is under way.
         """
-        self._recent = self._recent.without_expired(now_ms)
-        for held in self._held.values():
-            held.expire(now_ms)
+        if self._expiring:
+            return
+        self._expiring = True
+        try:
+            self._recent = yield from self._recent.expiring(now_ms)
+            for held in list(self._held.values()):
+                yield from held.expiring(now_ms)
+        finally:
+            self._expiring = False
 
     def prepare(self, models: VectorModels, now_ms: int) -> None:
         """Hold a new version beside the others, made from the engagements in force.
@@ -344,6 +373,8 @@ class _Held:
                 self.models.contributions.take(rows),
             )
         vectors, known = self.models.user_engagement.of(changes.user_ids)
+        if self.models.engager_centres is not None:
+            vectors -= self.models.engager_centres[changes.kinds]
         # A trained post keeps its trained vector.
         known &= ~self._trained.holds(changes.post_ids)
         if known.any():
@@ -357,8 +388,6 @@ class _Held:
     def show(self, post_ids: Ids) -> None:
         """Let fresh posts be found where their vectors are now."""
         means, counts = self.fresh.means(post_ids)
-        if self.models.post_offset is not None:
-            means = means - self.models.post_offset
         shown = (counts > 0) & (np.abs(means).max(axis=1, initial=0.0) > 0)
         shown &= self.embeddings.created_ms(post_ids) != DELETED
         self.posts.put(post_ids[shown], means[shown])
@@ -377,18 +406,32 @@ class _Held:
         self.embeddings.delete(post_ids, author_ids, times_ms)
         self.posts.remove(post_ids[self.embeddings.created_ms(post_ids) == DELETED])
 
-    def expire(self, now_ms: int) -> None:
-        created = self.embeddings.created_ms(self.fresh.post_ids)
-        since_ms = np.where(created > 0, created, self.fresh.newest_ms)
-        gone = (now_ms - since_ms >= self._limits.max_age_ms) | (created == DELETED)
-        self.posts.remove(self.fresh.post_ids[gone])
-        if gone.sum() > 0.1 * len(gone):
-            self.fresh = self.fresh.without(gone)
+    def expiring(self, now_ms: int) -> Iterator[None]:
+        n_gone = n = len(self.fresh)
+        for begin in range(0, n, _LOOKED_AT_ONCE):
+            rows = slice(begin, min(begin + _LOOKED_AT_ONCE, n))
+            kept = self._kept(rows, now_ms)
+            self.posts.remove(self.fresh.post_ids[rows][~kept])
+            n_gone -= int(kept.sum())
+            yield
+        if n_gone > 0.1 * n:
+            self.fresh = yield from self.fresh.moving(partial(self._kept, now_ms=now_ms))
         shown = self.posts.ids()
-        created = self.embeddings.created_ms(shown)
-        old = (created > 0) & (now_ms - created >= self._limits.max_age_ms)
-        self.posts.remove(shown[old])
-        self.embeddings = self.embeddings.without_expired(now_ms)
+        for begin in range(0, len(shown), _LOOKED_AT_ONCE):
+            some = shown[begin : begin + _LOOKED_AT_ONCE]
+            created = self.embeddings.created_ms(some)
+            old = (created > 0) & (now_ms - created >= self._limits.max_age_ms)
+            self.posts.remove(some[old])
+            yield
+        self.embeddings = yield from self.embeddings.expiring(now_ms)
+
+    def _kept(self, rows: slice, now_ms: int) -> npt.NDArray[np.bool_]:
+        """Which rows of the fresh vectors are of posts not yet too old, nor deleted."""
+        created = self.embeddings.created_ms(self.fresh.post_ids[rows])
+        since_ms = np.where(created > 0, created, self.fresh.newest_ms[rows])
+        young = now_ms - since_ms < self._limits.max_age_ms
+        kept: npt.NDArray[np.bool_] = young & (created != DELETED)
+        return kept
 
     def within(
         self, now_ms: int, since_ms: int, until_ms: int, excluded_post_id: int

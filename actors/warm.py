@@ -4,7 +4,9 @@ import gc
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,9 +15,16 @@ from actors import snapshot
 from actors.models import Models
 from actors.questions import AskContext, AskInNetwork, AskNewest, AskPopular, AskPosts, AskUris
 from actors.social_proof import SocialProof
-from actors.state import Failed, ShardState
+from actors.state import Failed, Question, ShardState
 from actors.stores.proof_ranking import merge_proofs, rank_proofs
 from actors.stores.random_walks import salsa
+from actors.two_hop import LeftLists
+from actors.warm_models import (
+    question_of_lists,
+    questions_of_models,
+    serve_tiny_models,
+    warm_tables,
+)
 from cluster.artifacts import ArtifactStore
 from cluster.events import Kind
 from cluster.routing import route
@@ -62,6 +71,7 @@ def warm() -> None:
             state.apply(part, np.full(part.num_rows, offset), imported=False)
         _ask(state)
         _rank(state)
+        _warm_models(batch, settings, models)
         written = snapshot.write(snapshot.capture(state, {}), Path(folder) / "snapshots")
         snapshot.restore(ShardState(settings, models), written.parent)
 
@@ -89,7 +99,8 @@ def _ask(state: ShardState) -> None:
     posts = np.array([10, 11, 99], np.int64)
     affinities = np.ones(3, np.float32)
 
-    answers = state.ask(
+    _answered(
+        state,
         [
             AskContext(1, _NOW_MS, 100, 100),
             AskInNetwork(
@@ -99,11 +110,30 @@ def _ask(state: ShardState) -> None:
             AskNewest(authors, _SINCE_MS, _NOW_MS, 5),
             AskPosts(posts, "en", _NOW_MS),
             AskUris(posts),
-        ]
+        ],
     )
+
+
+def _answered(state: ShardState, questions: Sequence[Question]) -> list[Any]:
+    answers = state.ask(questions)
     failed = [answer for answer in answers if isinstance(answer, Failed)]
     if failed:
         raise RuntimeError(f"a question failed while compiling: {failed[0].reason}")
+    return answers
+
+
+def _warm_models(batch: pa.RecordBatch, settings: Settings, models: Models) -> None:
+    """The same world once more, where trained models are active."""
+    state = ShardState(settings, models)
+    users, posts = np.array([1, 2, 3, 4], np.int64), np.arange(10, 22)
+    version = serve_tiny_models(state, users.tolist(), posts.tolist(), _NOW_MS)
+    for offset, part in enumerate(route(batch, settings.log.lanes).values(), 1):
+        state.apply(part, np.full(part.num_rows, offset), imported=False)
+    answers = _answered(state, questions_of_models(version, 1, users, posts, _NOW_MS))
+    [left] = [answer for answer in answers if isinstance(answer, LeftLists)]
+    _answered(state, [question_of_lists(left, users)])
+    warm_tables(users)
+    state.expire(_NOW_MS + 10 * 86_400_000)
 
 
 def _rank(state: ShardState) -> None:

@@ -58,7 +58,6 @@ def up(
 ) -> None:
     """Start the system: Ray if none runs, the log, the shards and the HTTP service."""
     settings = _settings(data_dir, preset)
-    ray_environment.prepare(settings)
     from cluster import launch
     from cluster.tokens import ensure_tokens, tokens_path
 
@@ -79,7 +78,6 @@ def up(
 def down(data_dir: DataDir = None) -> None:
     """Stop the system; no process and no port stays behind."""
     settings = _settings(data_dir)
-    ray_environment.prepare(settings)
     from cluster import launch
 
     with _progress("stopping") as report:
@@ -91,7 +89,6 @@ def down(data_dir: DataDir = None) -> None:
 def status(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     """Say what runs, how far behind it is, and what it holds."""
     settings = _settings(data_dir)
-    ray_environment.prepare(settings)
     from cluster import launch
 
     found = launch.status(settings)
@@ -129,15 +126,14 @@ def ingest(
     preset: Preset = None,
 ) -> None:
     """Bring a file's events in, old ones included; what was there already is left out."""
-    from cluster.commands import bulk
-
     options: dict[str, Any] = dict(_pair(given) for given in option or [])
     if epoch:
         options["epoch"] = epoch
     if dataset:
         format, options["name"] = "dataset", dataset
     settings = _settings(data_dir, preset)
-    ray_environment.prepare(settings)
+    from cluster.commands import bulk
+
     with _progress("reading") as report:
         found = bulk.ingest(settings, path, format or bulk.format_of(path), options, report)
     if as_json:
@@ -165,10 +161,9 @@ def simulate(
     preset: Preset = None,
 ) -> None:
     """Make a synthetic social world that ends now, and bring its events in."""
+    settings = _settings(data_dir, preset)
     from cluster.commands import bulk
 
-    settings = _settings(data_dir, preset)
-    ray_environment.prepare(settings)
     with _progress("simulating") as report:
         found = bulk.simulate(settings, users, days, seed, out, report)
     _out.print(f"{found['events']:,} events in {found['seconds']:.1f} s")
@@ -189,10 +184,9 @@ def train(
     preset: Preset = None,
 ) -> None:
     """Train models on the archive, and make them the ones that serve."""
+    settings = _settings(data_dir, preset)
     from cluster.commands import training
 
-    settings = _settings(data_dir, preset)
-    ray_environment.prepare(settings)
     instant = _instant(as_of)
     force = force or not (name == training.ALL or watch)
     while True:
@@ -240,7 +234,6 @@ def timeline(
     if instant is None:
         found = reading.timeline_over_http(settings, user_id, product, limit)
     else:
-        ray_environment.prepare(settings)
         with _progress("replaying"):
             found = reading.timeline_as_of(settings, user_id, product, limit, instant)
     if as_json:
@@ -285,7 +278,6 @@ def bench(
 def doctor(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     """Check versions, libraries, ports and tokens, and say what to do about what is wrong."""
     settings = _settings(data_dir)
-    ray_environment.prepare(settings)
     from cluster.commands.doctor import examine
 
     checks = examine(settings)
@@ -307,16 +299,18 @@ def demo(
     days: Annotated[float, typer.Option(min=1)] = 3,
     data_dir: DataDir = None,
 ) -> None:
-    """A world, its model and its timelines on this machine, in one command."""
-    settings = load(**_overrides(data_dir or Path("murmuration-demo"), None))
-    ray_environment.prepare(settings)
+    """A world, its models and its timelines on this machine, in one command."""
+    settings = _settings(data_dir or Path("murmuration-demo"))
     from cluster.commands.demo import run
 
     run(settings, users, days, _out)
 
 
 def _settings(data_dir: Path | None, preset: str | None = None) -> Settings:
-    return load(**_overrides(data_dir, preset))
+    """The settings; and the environment is made Ray's, so whatever imports Ray comes after."""
+    settings = load(**_overrides(data_dir, preset))
+    ray_environment.prepare(settings)
+    return settings
 
 
 def _overrides(data_dir: Path | None, preset: str | None) -> dict[str, Any]:

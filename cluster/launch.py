@@ -11,9 +11,10 @@ from ray.util import list_named_actors
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.keeper import Keeper
+from actors.labelling import Labelling
 from actors.log_writer import THREADS as WRITER_THREADS
 from actors.log_writer import LogWriter
-from actors.ray_router import KEEPER, LOG_WRITER, connect_log, shard_name
+from actors.ray_router import KEEPER, LABELLER, LOG_WRITER, connect_log, shard_name
 from actors.shard import CONCURRENCY_GROUPS, Shard
 from cluster import ray_head
 from cluster.ray_environment import RunRecord, read_record
@@ -67,6 +68,7 @@ def up(
         for shard in range(settings.shards.count)
     ]
     _actor(settings, KEEPER, Keeper, settings, writer)
+    _actor(settings, LABELLER, Labelling, settings)
     _wait_ready(shards, report)
     if http:
         report("starting the HTTP service")
@@ -92,7 +94,7 @@ def down(settings: Settings, report: Report = lambda _: None) -> bool:
     report("stopping the actors")
     names = [shard_name(shard) for shard in range(1024)]
     running = set(_actor_names(settings))
-    for name in [*names, KEEPER, LOG_WRITER]:
+    for name in [*names, LABELLER, KEEPER, LOG_WRITER]:
         if name in running:
             _end_actor(settings, name)
     report("stopping Ray")
@@ -108,12 +110,13 @@ def status(settings: Settings) -> dict[str, Any]:
     for shard in range(settings.shards.count):
         found = _status_of(settings, shard_name(shard), concurrency_group="control")
         shards.append({"shard": shard, "ready": False, **found})
-    keeper = _status_of(settings, KEEPER)
+    keeper, labeller = (_status_of(settings, name) for name in (KEEPER, LABELLER))
     return {
         "address": f"http://{record.http_host}:{record.http_port}",
         "ray": record.address,
         "shards": shards,
         "keeper": keeper,
+        "labeller": labeller,
     }
 
 

@@ -18,6 +18,8 @@ _TITLES = {
     "forbidden": (403, "The token's scope does not suffice"),
     "not-found": (404, "There is nothing here"),
     "unknown-request": (404, "No trace of this request is kept"),
+    "unknown-user": (404, "There is no such user"),
+    "unknown-post": (404, "There is no such post"),
     "method-not-allowed": (405, "This method is not supported here"),
     "body-timeout": (408, "The body did not arrive in time"),
     "expired-cursor": (410, "The cursor has expired"),

@@ -93,6 +93,28 @@ class Windows(_Group):
     trace_ms: int = 24 * HOUR_MS
 
 
+class VectorSettings(_Group):
+    """Embeddings and nearest vectors of a shard's posts (the original's streaming job)."""
+
+    half_life_ms: int = Field(8 * HOUR_MS, ge=1)
+    """In which what a favourite adds to its post decays (published: 8 hours)."""
+    communities_per_post: int = Field(50, ge=1)
+    """Published."""
+    posts_per_community: int = Field(1_600, ge=1)
+    """Best posts that a search finds of each community (published)."""
+    max_age_ms: int = Field(72 * HOUR_MS, ge=1)
+    """Older posts have no embedding and no vector, and are forgotten (published: 72 hours)."""
+    recent_ms: int = Field(48 * HOUR_MS, ge=1)
+    """Engagements kept to make the embeddings of a new version of the models from."""
+    max_recent: int = Field(8_000_000, ge=10)
+    """Not published, like the two below: beyond them the oldest are forgotten first."""
+    max_posts: int = Field(4_000_000, ge=10)
+    max_entries: int = Field(8_000_000, ge=10)
+    """Pairs of a post and a community that one shard holds, each about 70 bytes."""
+    rebuild_after: int = Field(20_000, ge=1)
+    """Vectors compared one by one before another process builds an index of all."""
+
+
 class ForYouSettings(_Group):
     """Limits of the For You timeline; the published values unless a comment says else."""
 
@@ -226,14 +248,15 @@ class TwhinSettings(_Group):
     """Of each side, shared by a relation's edges in the batch (published)."""
     global_negatives: int = Field(100, ge=0)
     """Of each table, drawn uniformly for every batch (published: 0; proposed: 100–1,000)."""
-    log_q: bool = False
+    log_q: bool = True
     """Correct in-batch negatives for being drawn by frequency."""
     optimiser: Literal["adagrad", "sgd"] = "adagrad"
     """Adagrad is row-wise, as fbgemm fuses it into the backward pass."""
     learning_rate: float = Field(0.03, gt=0)
     """Proposed for Adagrad: 0.05–0.1, at which small networks are learnt by heart."""
     workers: int = Field(1, ge=1, le=1_024)
-    """One trains in the job's own process; more are workers of Ray Train."""
+    """One trains in the job's own process; more are workers of Ray Train, whose start takes
+    longer than all of a small network's training (32–48 s against 3 s on two busy cores)."""
     sharding: Literal["table_wise", "row_wise", "column_wise"] = "table_wise"
     """How the tables are divided among workers."""
     checkpoint_steps: int = Field(2_000, ge=1)
@@ -338,6 +361,7 @@ class Settings(BaseSettings):
     log: LogSettings = LogSettings()
     shards: ShardSettings = ShardSettings()
     graph: GraphSettings = GraphSettings()
+    vectors: VectorSettings = VectorSettings()
     windows: Windows = Windows()
     for_you: ForYouSettings = ForYouSettings()
     http: HttpSettings = HttpSettings()
@@ -370,6 +394,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "twitter": {
         # Recos services: 8 segments of 2^27 edges over a machine's graph.
         "graph": {"segments": 8, "edges_per_segment": 2**27},
+        "vectors": {"max_recent": 20_000_000, "max_entries": 40_000_000},
         "log": {"kind": "jetstream", "replicas": 3},
         "shards": {"count": 16},
         "for_you": {"skip_newest_ms": 15_000},
@@ -405,6 +430,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "research": {
         # Historical data: nothing expires by the clock on the wall.
         "windows": _NO_WINDOWS,
+        "vectors": {"max_age_ms": FOREVER_MS, "recent_ms": FOREVER_MS},
         "for_you": {"max_follows": 3_000},
     },
 }

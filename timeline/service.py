@@ -13,6 +13,7 @@ from actors.questions import AskTrace
 from actors.router import Router, shards_of
 from actors.state import Failed
 from cluster import bodies
+from cluster.artifacts import ArtifactStore
 from cluster.ingest import Appender, Ingest, Ingested
 from cluster.log import LogError
 from cluster.problems import ProblemError, of_log_error
@@ -22,6 +23,7 @@ from timeline.cursors import ExpiredCursor, InvalidCursor
 from timeline.explain import UnreadableTrace, pack_trace, stage_kinds, why
 from timeline.metrics import Metrics
 from timeline.parameters import Exactly
+from timeline.representations import Representations
 from timeline.served import Recorder
 from timeline.timelines import Page, Timelines
 
@@ -68,6 +70,10 @@ class Service:
             p.name: stage_kinds(p) for p in (products.for_you(models), products.following())
         }
         self._timelines = Timelines(settings, router, models, cursor_secret)
+        self.representations = Representations(
+            *(settings, router, ArtifactStore(settings.data_dir / "artifacts")),
+            lambda: self._as_of_ms or self._clock(),
+        )
         self._ingest = Ingest(settings, appender, flush_archive)
         self.recorder = Recorder(
             settings, router, appender, self._kinds, clock, self.metrics.dropped

@@ -1,5 +1,4 @@
-"""Which job runs when, and what it needs: the models in the order in which they build on
-each other."""
+"""Which job runs when: the models, in an order in which each comes after those it may build on."""
 
 import importlib
 from collections.abc import Collection, Iterator, Sequence
@@ -37,8 +36,6 @@ class Job:
     """Which has the job as `train`; imported when it runs, since some bring torch along."""
     every_ms: int
     """How old what it learned from may be before it runs again."""
-    needs: tuple[str, ...] = ()
-    """Models it builds on: when one of them is newer, it runs again."""
 
     @property
     def train(self) -> Train:
@@ -55,7 +52,6 @@ JOBS = (
     Job("twhin", "training.twhin.job", DAY_MS),
     Job("light_ranker", "training.light_ranker", DAY_MS),
 )
-"""In an order in which every job comes after those it needs."""
 
 JOB_NAMES = tuple(job.name for job in JOBS)
 
@@ -83,9 +79,10 @@ def refresh(
 ) -> Iterator[Trained | Passed]:
     """Run the jobs that are due, one after the other; yields what became of each.
 
-    Due is a job whose newest model ended its data longer ago than its cadence, or before a
-    model it needs; `force` runs all. With `until_ms` that instant is the present, for jobs
-    and for what counts as fresh. A job with too little to learn from stops no other.
+    Due is a job whose newest model ended its data longer ago than its cadence, or was made from
+    a model that is not the newest any more; `force` runs all. With `until_ms` that instant is
+    the present, for jobs and for what counts as fresh. A job with too little to learn from
+    stops no other.
     """
     for job in jobs:
         if job.name not in names:
@@ -115,9 +112,9 @@ def _fresh(job: Job, artifacts: ArtifactStore, now_ms: int, until_ms: int | None
     ends_ms = manifest.data_range_ms[1] if manifest.data_range_ms else manifest.created_ms
     if now_ms - ends_ms >= job.every_ms:
         return ""
-    for needed in job.needs:
-        newest = artifacts.latest(needed, until_ms)
-        if newest and newest != manifest.depends_on.get(needed):
+    for other, made_from in manifest.depends_on.items():
+        # A model that went on from an earlier one of its own is not made older by that.
+        if other != job.name and artifacts.latest(other, until_ms) != made_from:
             return ""
     hours = (now_ms - ends_ms) / 3.6e6
     return f"{version} is fresh: its data ends {max(hours, 0):.1f} h ago"

@@ -20,6 +20,7 @@ EF_CONSTRUCTION = 200
 EF_SEARCH = 800
 """Candidates a search keeps (the original's serving value)."""
 _CHUNK = 65_536
+_COPIED_AT_ONCE = 4_096
 
 
 @dataclass(frozen=True)
@@ -130,9 +131,12 @@ class HnswBase:
 
     def vectors(self, rows: Ids) -> Float32s:
         """The unit vectors of rows, (n, D)."""
-        if self._index is None or not len(rows):
-            return np.empty((0, self.dimension), np.float32)
-        return np.asarray(self._index.get_items(rows), np.float32)
+        found = np.empty((len(rows) if self._index else 0, self.dimension), np.float32)
+        # hnswlib holds the interpreter while it copies.
+        for begin in range(0, len(found), _COPIED_AT_ONCE):
+            some = slice(begin, begin + _COPIED_AT_ONCE)
+            found[some] = self._index.get_items(rows[some])  # type: ignore[union-attr]
+        return found
 
     def search(self, query: Float32s, k: int) -> Neighbours:
         """The about `k` nearest of one unit vector (D,); fewer where there are fewer."""

@@ -11,7 +11,7 @@ undone favourites in its offline indexes; a net sum is what both are after.) Sum
 favourites in another order agree to about 1e-15.
 """
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +30,8 @@ from actors.stores.community_lists import (
 from actors.stores.decay import decay, growth, halves_between, landmark_before
 from actors.stores.id_map import Dense, IdMap, Ids
 from actors.stores.kernels import writable
+from actors.stores.moving import Move, finished, slices_of
+from actors.stores.newest import newest_fitting
 from actors.stores.post_entries import (
     add_to_entries,
     best_of_posts,
@@ -43,6 +45,9 @@ DELETED = -1
 """In place of a time of creation: the post is gone for good."""
 
 _REBASE_AFTER = 512
+_ENTRIES = {"links": (np.int32, 4), "values": np.float64, "counts": np.int32, "places": np.int32}
+_MOVED_AT_ONCE = 50_000
+_COUNTED_AT_ONCE = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -114,14 +119,13 @@ class PostEmbeddings:
             }
         )
         self._entry_of_pair = IdMap()
-        self._entries = Columns(
-            {"links": (np.int32, 4), "values": np.float64, "counts": np.int32, "places": np.int32}
-        )
+        self._entries = Columns(_ENTRIES)
         self._communities = Columns(HEADS)
         self._members = Columns(MEMBERS)
         self._members.extend(1024)
         self._used_members = 0
         self._landmark_ms = 0
+        self._move: Move[PostEmbeddings] | None = None
 
     def __len__(self) -> int:
         return len(self._posts)
@@ -140,6 +144,9 @@ class PostEmbeddings:
 
     def create(self, post_ids: Ids, author_ids: Ids, times_ms: Ids) -> None:
         """Note when posts were created; from now on they are listed."""
+        if self._move:
+            at = self._following(self._move, post_ids)
+            self._move.successor.create(post_ids[at], author_ids[at], times_ms[at])
         rows, first = np.unique(self._rows_for(post_ids, author_ids), return_index=True)
         created = self._posts["created_ms"]
         unknown = created[rows] == 0
@@ -154,6 +161,9 @@ class PostEmbeddings:
 
         Only an author's own posts; others in the arguments are passed over.
         """
+        if self._move:
+            at = self._following(self._move, post_ids)
+            self._move.successor.delete(post_ids[at], author_ids[at], times_ms[at])
         rows = self._rows_for(post_ids, author_ids)
         own = self._posts["author_ids"][rows] == author_ids
         self._touch(rows[own], times_ms[own])
@@ -178,6 +188,11 @@ class PostEmbeddings:
         `times_ms` is when the favourite was given, also where it is taken back. Row i of
         `weights` is what the user of favourite i adds to each community.
         """
+        if self._move:
+            at = self._following(self._move, post_ids)
+            self._move.successor.add(
+                *(post_ids[at], author_ids[at], times_ms[at], signs[at]), weights.take(at)
+            )
         rows = self._rows_for(post_ids, author_ids)
         # Age is no matter here but of whoever reads: what is kept must not depend on whether
         # a post's creation was heard of before its favourites or after.
@@ -263,14 +278,36 @@ class PostEmbeddings:
         The store itself where a tenth of its posts or less would go: answers leave old posts
         out in any case. Readers of this one are not disturbed.
         """
-        kept = self._kept(now_ms)
-        if kept.sum() >= 0.9 * len(kept) and self._within_bounds():
+        return finished(self.expiring(now_ms))
+
+    def expiring(self, now_ms: int) -> "Generator[None, None, PostEmbeddings]":
+        """`without_expired` in slices, between which this store may be written to."""
+        n_young = int(self._young(slice(None), now_ms).sum())
+        if self._within_bounds() and n_young >= 0.9 * len(self):
             return self
-        posts, entries = self.columns().values()
-        fresh = PostEmbeddings(self.limits)
-        of_kept = kept[self._entries["links"][:, POST]] & (self._entries["counts"] > 0)
-        fresh.restore({name: values[kept] for name, values in posts.items()})
-        fresh.restore_entries({name: values[of_kept] for name, values in entries.items()})
+        yield
+        costs = yield from self._entries_of_rows()
+        fits = self._fitting(costs, now_ms)
+        yield
+        n_entries = int(costs[fits & self._young(slice(len(costs)), now_ms)].sum())
+        fresh = self._empty_for(n_entries + n_entries // 4)
+        yield
+        # Posts that came since the entries were counted move like the others.
+        n, n_counted = len(self), len(costs)
+        costs = np.append(costs, np.zeros(n - n_counted, np.int64))
+        fits = np.append(fits, np.ones(n - n_counted, np.bool_))
+
+        def hand_over(rows: slice) -> None:
+            kept = np.arange(rows.start, rows.stop, dtype=np.int32)
+            kept = kept[fits[rows] & self._young(rows, now_ms)]
+            fresh.restore({name: self._posts[name][kept] for name in self._posts.names})
+            fresh.restore_entries(self._exported(self._entries_of(kept)))
+
+        self._move = Move(fresh, n)
+        try:
+            yield from self._move.run(hand_over, slices_of(costs + 4, _MOVED_AT_ONCE))
+        finally:
+            self._move = None
         return fresh
 
     def columns(self) -> dict[str, dict[str, Array]]:
@@ -281,18 +318,7 @@ class PostEmbeddings:
         """
         posts = self._posts.copy()
         del posts["first"]
-        at = self._entries["links"][:, POST]
-        mantissas, exponents = np.frexp(self._entries["values"])
-        exponents += np.int32(self._landmark_ms // self.limits.half_life_ms)
-        entries = {
-            "post_ids": posts["post_ids"][at],
-            "author_ids": posts["author_ids"][at],
-            "communities": self._entries["links"][:, 1].copy(),
-            "counts": self._entries["counts"].copy(),
-            "mantissas": mantissas,
-            "exponents": exponents,
-        }
-        return {"posts": posts, "entries": entries}
+        return {"posts": posts, "entries": self._exported(slice(None))}
 
     def restore(self, posts: Mapping[str, Array]) -> None:
         """Add exported posts that this store does not hold."""
@@ -324,6 +350,9 @@ class PostEmbeddings:
         store.restore(tables["posts"])
         store.restore_entries(tables["entries"])
         return store
+
+    def _following(self, move: "Move[PostEmbeddings]", post_ids: Ids) -> Ids:
+        return np.flatnonzero(move.follows(self._row_of_post.get(post_ids)))
 
     def _living_rows(self, post_ids: Ids, now_ms: int) -> Ids:
         """Rows of posts, −1 where a post may not be answered.
@@ -417,20 +446,64 @@ class PostEmbeddings:
             self._members["values"][:] = np.ldexp(self._members["values"], shift)
             self._landmark_ms += halves * half_life_ms
 
-    def _kept(self, now_ms: int) -> npt.NDArray[np.bool_]:
-        created = self._posts["created_ms"]
-        since_ms = np.where(created > 0, created, self._posts["newest_ms"])
-        kept: npt.NDArray[np.bool_] = now_ms - since_ms < self.limits.max_age_ms
-        if self._within_bounds():
-            return kept
-        newest = np.lexsort((self._posts["post_ids"], since_ms))[::-1]
-        newest = newest[kept[newest]]
-        entries = np.bincount(self._entries["links"][:, POST], minlength=len(created))
-        # A tenth is left free, so that a full store is not rebuilt all the time.
-        fits = np.cumsum(entries[newest]) <= 0.9 * self.limits.max_entries
-        fits &= np.arange(len(newest)) < 0.9 * self.limits.max_posts
-        kept[newest[~fits]] = False
-        return kept
+    def _entries_of(self, rows: Dense) -> Dense:
+        """The entries of posts that some favourite in force has part in."""
+        entries = entries_of_posts(rows, self._posts["first"], self._entries["links"])
+        return entries[self._entries["counts"][entries] > 0]
+
+    def _exported(self, entries: Dense | slice) -> dict[str, Array]:
+        links = self._entries["links"][entries]
+        mantissas, exponents = np.frexp(self._entries["values"][entries])
+        exponents += np.int32(self._landmark_ms // self.limits.half_life_ms)
+        return {
+            "post_ids": self._posts["post_ids"][links[:, POST]],
+            "author_ids": self._posts["author_ids"][links[:, POST]],
+            "communities": links[:, 1].copy(),
+            "counts": self._entries["counts"][entries].copy(),
+            "mantissas": mantissas,
+            "exponents": exponents,
+        }
+
+    def _empty_for(self, n_entries: int) -> "PostEmbeddings":
+        """An empty store with room, so that it need not grow while it is filled."""
+        fresh = PostEmbeddings(self.limits)
+        fresh._entry_of_pair = IdMap(n_entries)
+        fresh._entries = Columns(_ENTRIES, max(n_entries, 1024))
+        fresh._members = Columns(MEMBERS, len(self._members))
+        fresh._members.extend(len(self._members))
+        return fresh
+
+    def _since_ms(self, rows: slice) -> Ids:
+        created = self._posts["created_ms"][rows]
+        return np.where(created > 0, created, self._posts["newest_ms"][rows])
+
+    def _young(self, rows: slice, now_ms: int) -> npt.NDArray[np.bool_]:
+        young: npt.NDArray[np.bool_] = now_ms - self._since_ms(rows) < self.limits.max_age_ms
+        return young
+
+    def _entries_of_rows(self) -> "Generator[None, None, Ids]":
+        """How many entries each post has."""
+        counts = np.zeros(len(self._posts), np.int64)
+        for begin in range(0, len(self._entries), _COUNTED_AT_ONCE):
+            posts = self._entries["links"][begin : begin + _COUNTED_AT_ONCE, POST]
+            some = np.bincount(posts, minlength=len(counts))
+            counts += some[: len(counts)]
+            yield
+        return counts
+
+    def _fitting(self, entries: Ids, now_ms: int) -> npt.NDArray[np.bool_]:
+        """Which posts may stay where there are too many, by their numbers of entries.
+
+        A tenth is left free, so that a full store is not rebuilt all the time.
+        """
+        fits = np.ones(len(entries), np.bool_)
+        if not self._within_bounds():
+            rows = slice(len(entries))
+            young = np.flatnonzero(self._young(rows, now_ms))
+            times_ms, post_ids = self._since_ms(rows)[young], self._posts["post_ids"][young]
+            room = (0.9 * self.limits.max_posts, 0.9 * self.limits.max_entries)
+            fits[young] = newest_fitting(times_ms, post_ids, entries[young], *room)
+        return fits
 
     def _within_bounds(self) -> bool:
         return (

@@ -1,15 +1,18 @@
 """Vectors of fresh posts: the mean of the vectors of those who engaged with them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
 
 import numpy as np
 import numpy.typing as npt
 
 from actors.stores.columns import Array, Columns
 from actors.stores.id_map import Dense, IdMap
+from actors.stores.moving import Move, finished
 from cluster.ids import Ids
 
 Float32s = npt.NDArray[np.float32]
+
+_MOVED_AT_ONCE = 1_000_000
 
 
 class PostVectors:
@@ -20,6 +23,7 @@ class PostVectors:
 
     def __init__(self, dimension: int) -> None:
         self.dimension = dimension
+        self._move: Move[PostVectors] | None = None
         self._row_of_post = IdMap()
         self._table = Columns(
             {
@@ -49,6 +53,11 @@ class PostVectors:
     ) -> Ids:
         """Add engagers' vectors (n, D), or take them back (sign −1); returns the posts changed."""
         rows = self._rows_for(post_ids, author_ids)
+        if self._move:
+            at = np.flatnonzero(self._move.follows(rows))
+            self._move.successor.add(
+                *(post_ids[at], author_ids[at], times_ms[at]), signs[at], vectors[at]
+            )
         table = self._table
         np.maximum.at(table["newest_ms"], rows, times_ms)
         np.add.at(table["counts"], rows, signs.astype(np.int32))
@@ -73,10 +82,27 @@ class PostVectors:
 
     def without(self, gone: npt.NDArray[np.bool_]) -> "PostVectors":
         """A store without the posts of a mask over `post_ids`; itself where there are none."""
-        if not gone.any():
-            return self
+        return finished(self.moving(lambda rows: ~gone[rows])) if gone.any() else self
+
+    def moving(
+        self, kept: Callable[[slice], npt.NDArray[np.bool_]]
+    ) -> "Generator[None, None, PostVectors]":
+        """A store of the rows that are kept, in slices between which this one may be written to.
+
+        `kept` gives the mask of a slice of `post_ids` when it is that slice's turn.
+        """
         fresh = PostVectors(self.dimension)
-        fresh.restore({name: self._table[name][~gone] for name in self._table.names})
+
+        def hand_over(rows: slice) -> None:
+            mask = kept(rows)
+            fresh.restore({name: self._table[name][rows][mask] for name in self._table.names})
+
+        n, step = len(self._table), max(_MOVED_AT_ONCE // self.dimension, 1)
+        self._move = Move(fresh, n)
+        try:
+            yield from self._move.run(hand_over, np.append(np.arange(step, n, step), n))
+        finally:
+            self._move = None
         return fresh
 
     @property

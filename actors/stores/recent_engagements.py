@@ -5,7 +5,7 @@ what it changed, so that sums over the engagements in force can follow whatever 
 which favourites and their undos arrive, and however often.
 """
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +13,11 @@ import numpy.typing as npt
 
 from actors.stores.columns import Array, Columns
 from actors.stores.id_map import IdMap
+from actors.stores.moving import Move, finished
 from actors.stores.versions import winners
 from cluster.ids import Ids, mix64
+
+_MOVED_AT_ONCE = 100_000
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,11 @@ class Changes:
 class RecentEngagements:
     """Engagements with the posts of one shard within a window of event time."""
 
-    def __init__(self, window_ms: int, max_rows: int = 20_000_000) -> None:
+    def __init__(self, window_ms: int, max_rows: int = 20_000_000, expected: int = 0) -> None:
         self._window_ms = window_ms
         self._max_rows = max_rows
-        self._row_of_key = IdMap()
+        self._move: Move[RecentEngagements] | None = None
+        self._row_of_key = IdMap(expected)
         self._table = Columns(
             {
                 "user_ids": np.int64,
@@ -55,7 +59,8 @@ class RecentEngagements:
                 "author_ids": np.int64,
                 "kinds": np.uint8,
                 "versions": np.int64,
-            }
+            },
+            max(expected, 1024),
         )
 
     def __len__(self) -> int:
@@ -78,6 +83,11 @@ class RecentEngagements:
         """Apply engagements and undos in any order; `kinds` names what an undo takes back."""
         versions = times_ms << 1 | undone
         rows = self._rows_for(user_ids, post_ids, author_ids, kinds)
+        if self._move:
+            at = np.flatnonzero(self._move.follows(rows))
+            self._move.successor.write(
+                *(user_ids[at], post_ids[at], author_ids[at]), kinds[at], times_ms[at], undone[at]
+            )
         won = winners(rows, versions, self._table["versions"])
         rows, versions = rows[won], versions[won]
         before = self._table["versions"][rows]
@@ -102,16 +112,34 @@ class RecentEngagements:
 
         The store itself where little would go; readers of this one are not disturbed.
         """
+        return finished(self.expiring(now_ms))
+
+    def expiring(self, now_ms: int) -> "Generator[None, None, RecentEngagements]":
+        """`without_expired` in slices, between which this store may be written to."""
+        since_ms = now_ms - self._window_ms
         times_ms = self._table["versions"] >> 1
-        kept = times_ms >= now_ms - self._window_ms
-        full = len(kept) > self._max_rows
-        if kept.sum() >= 0.9 * len(kept) and not full:
+        full = len(times_ms) > self._max_rows
+        n_kept = int((times_ms >= since_ms).sum())
+        if n_kept >= 0.9 * len(times_ms) and not full:
             return self
         if full:
-            oldest = np.partition(times_ms, int(-0.9 * self._max_rows))[int(-0.9 * self._max_rows)]
-            kept &= times_ms > oldest
-        fresh = RecentEngagements(self._window_ms, self._max_rows)
-        fresh.restore({name: self._table[name][kept] for name in self._table.names})
+            place = int(-0.9 * self._max_rows)
+            since_ms = max(since_ms, int(np.partition(times_ms, place)[place]) + 1)
+            n_kept = min(n_kept, int(0.9 * self._max_rows))
+        del times_ms
+        fresh = RecentEngagements(self._window_ms, self._max_rows, expected=n_kept + n_kept // 4)
+
+        def hand_over(rows: slice) -> None:
+            kept = self._table["versions"][rows] >> 1 >= since_ms
+            fresh.restore({name: self._table[name][rows][kept] for name in self._table.names})
+
+        self._move = Move(fresh, len(self._table))
+        try:
+            n = len(self._table)
+            ends = np.append(np.arange(_MOVED_AT_ONCE, n, _MOVED_AT_ONCE), n)
+            yield from self._move.run(hand_over, ends)
+        finally:
+            self._move = None
         return fresh
 
     def columns(self) -> dict[str, Array]:

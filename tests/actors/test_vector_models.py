@@ -13,9 +13,11 @@ from actors.vector_models import (
     version_of,
 )
 from cluster.artifacts import ArtifactStore, Draft
+from cluster.events import Kind
 
 IDS = np.array([3, 5, 8])
 VECTORS = np.arange(6, dtype=np.float32).reshape(3, 2) + 1
+CENTRES = np.array([[0, 0], [3, 4]], np.float32)
 
 INTERESTS = SparseEmbeddings.from_entries(
     np.array([5, 5, 5, 8]),
@@ -48,6 +50,8 @@ def written(folder: Path) -> tuple[ArtifactStore, str, str]:
         other.write_table("user_engagement.arrow", table())
         other.write_table("posts.arrow", table(VECTORS[::-1].copy(), IDS + 10))
         build_base(other.file("posts.hnsw"), VECTORS[::-1].copy())
+        other.write_tensors("relations.safetensors", {"engager_centres": CENTRES})
+        other.write_json("relations.json", [{"name": "follow"}, {"name": "favourite"}])
     return store, str(draft.version), str(other.version)
 
 
@@ -63,6 +67,9 @@ def test_all_of_one_version_is_read(tmp_path: Path) -> None:
     assert known.tolist() == [True, False, True, False]
     assert models.dense["posts"].of(np.array([13]))[0].tolist() == [[5, 6]]
     assert models.dimension == 2
+    assert models.engager_centres is not None
+    assert models.engager_centres[Kind.FAVOURITE].tolist() == [3, 4]
+    assert not models.engager_centres[Kind.REPOST].any()
     assert models.bases["posts"].ids.tolist() == [13, 15, 18]
     assert list(models.bases) == ["posts"]
     assert models.dense["posts"].holds(np.array([13, 14, 99])).tolist() == [True, False, False]

@@ -432,14 +432,15 @@ def test_the_trained_are_searched_in_any_shard(tmp_path: Path) -> None:
     assert not len(kind.near_trained("trained", "users", trained[3], 1).ids)
 
 
-def test_a_fresh_post_lies_a_translation_away_from_its_engagers() -> None:
-    offset = np.array([0.5, -0.25, 1.0], np.float32)
+def test_a_fresh_post_lies_where_its_engagers_lead_from_their_centre() -> None:
+    centres = np.zeros((256, DIMENSION), np.float32)
+    centres[Kind.FAVOURITE] = [0.5, -0.25, 1.0]
     clock = Clock()
     [kind] = kinds_of(
         [*created(clock), like(clock, USERS[5], POSTS[0])],
-        given=models("old", 1, post_offset=offset),
+        given=models("old", 1, engager_centres=centres),
     )
-    vector = OLD.user_engagement.of(np.array([USERS[5]]))[0][0] - offset
+    vector = OLD.user_engagement.of(np.array([USERS[5]]))[0][0] - centres[Kind.FAVOURITE]
     np.testing.assert_allclose(
         kind.vectors("old", np.array(POSTS[:1]), clock.now_ms)[0],
         unit_rows(vector, DIMENSION),

@@ -1,6 +1,7 @@
 """The tables divided among workers: torchrec's `DistributedModelParallel` around the model."""
 
 import logging
+import os
 import warnings
 from typing import Any
 
@@ -24,6 +25,8 @@ with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
 
 # Its planner warns of topologies and of estimates, neither of which matters to a given sharding.
 logging.getLogger("torchrec").setLevel(logging.ERROR)
+# torchrec asks whether it is being traced, of which torch warns.
+logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
 
 MEMORY_RESERVED = 0.15
 """Share of a worker's memory that the plan leaves for batches (torchrec's own default)."""
@@ -153,8 +156,14 @@ def _plan(model: Twhin, sharder: _Sharder, settings: TwhinSettings, device: torc
         compute_kernels=["fused"],
         min_partition=settings.dimensions // N_COLUMN_SHARDS if columns else None,
     )
+    n_workers = dist.get_world_size()
     planner = EmbeddingShardingPlanner(
-        topology=Topology(world_size=dist.get_world_size(), compute_device=device.type),
+        topology=Topology(
+            world_size=n_workers,
+            compute_device=device.type,
+            # Ray Train says how many share a machine.
+            local_world_size=int(os.environ.get("LOCAL_WORLD_SIZE", n_workers)),
+        ),
         storage_reservation=FixedPercentageStorageReservation(MEMORY_RESERVED),
         constraints={config.name: constraint for config in model.tables.embedding_bag_configs()},
     )

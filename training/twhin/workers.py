@@ -31,6 +31,10 @@ def train_on_workers(folder: Path, settings: Settings, twhin: TwhinSettings, see
         # Imports torchrec, which costs seconds: not before it is needed.
         from training.twhin.train import configuration, train_worker
 
+        n_cpus = int(ray.cluster_resources().get("CPU", 0))
+        if n_cpus < twhin.workers:
+            # Ray Train would wait for them without end.
+            raise TrainingError(f"{twhin.workers} workers need a CPU each; this Ray has {n_cpus}")
         use_gpu = ray.cluster_resources().get("GPU", 0) >= twhin.workers
         trainer = TorchTrainer(
             train_worker,

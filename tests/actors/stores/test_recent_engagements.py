@@ -1,9 +1,12 @@
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.stores import recent_engagements
+from actors.stores.moving import finished
 from actors.stores.recent_engagements import Changes, RecentEngagements
 
 WINDOW_MS = 100
@@ -87,3 +90,19 @@ def test_the_oldest_go_when_there_are_too_many() -> None:
     kept = store.without_expired(21)
     assert net([kept.in_force(0)]) == {(user, 5, 30, user): 1 for user in range(13, 21)}
     assert kept.memory_bytes > 0
+
+
+def test_what_is_written_between_slices_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recent_engagements, "_MOVED_AT_ONCE", 2)
+    store = RecentEngagements(WINDOW_MS)
+    write(store, [(user, 5, 30, 10 * user, False) for user in range(1, 11)])
+    slices = store.expiring(140)
+    for step in range(4):
+        next(slices)
+        # Of one that has moved, one that waits, one that was passed over, and one to come.
+        undone = 4 + step
+        write(store, [(undone, 5, 30, 140 + step, True), (20 + step, 5, 30, 140, False)])
+    write(store, [(1, 5, 30, 140, False), (10, 5, 30, 140, True)])
+    kept = finished(slices)
+    expected = {8: 80, 9: 90, 1: 140, **{20 + step: 140 for step in range(4)}}
+    assert net([kept.in_force(0)]) == {(u, 5, 30, ms): 1 for u, ms in expected.items()}

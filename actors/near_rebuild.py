@@ -1,0 +1,171 @@
+"""Builds indexes of vectors anew in a process of its own, and swaps them in.
+
+Vectors that come are compared one by one until there is an index of them. To build one takes
+a core for minutes, which the process that answers requests cannot spare.
+"""
+
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from actors.stores.hnsw import HnswBase, build_base
+
+if TYPE_CHECKING:
+    # The process that builds needs none of it.
+    from actors.vectors import VectorsKind
+
+_LOG = logging.getLogger(__name__)
+_LOOK_EVERY_S = 5.0
+_RETRY_S = 300.0
+_NICE = 10
+
+
+class BuildFailed(RuntimeError):
+    """The process that was to build an index ended without one."""
+
+
+class NearRebuilds:
+    """A thread that rebuilds the index of a shard's vectors when too many are not in it.
+
+    `vectors` gives the kind as it is now: a restore begins it anew. Exporting and swapping
+    need no other thread to wait, since an index has a lock of its own. What fails is counted
+    in `failed` and tried again later; files lie under `scratch` only while one is built.
+    """
+
+    def __init__(
+        self,
+        vectors: Callable[[], "VectorsKind"],
+        scratch: Path,
+        rebuild_after: int,
+        *,
+        look_every_s: float = _LOOK_EVERY_S,
+        retry_s: float = _RETRY_S,
+    ) -> None:
+        self._vectors = vectors
+        self._scratch = scratch
+        self._rebuild_after = rebuild_after
+        self._look_every_s = look_every_s
+        self._retry_s = retry_s
+        self._not_before = 0.0
+        self._stop = threading.Event()
+        self._building = threading.Lock()
+        self._child: subprocess.Popen[bytes] | None = None
+        self.built = 0
+        self.failed = 0
+        self.failure: str | None = None
+        self._thread = threading.Thread(target=self._run, name="near-rebuilds", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look, now and then, whether an index is due."""
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, and the process that builds if there is one."""
+        self._stop.set()
+        with self._building:
+            if self._child:
+                self._child.kill()
+        if self._thread.ident:
+            self._thread.join(10)
+
+    def status(self) -> dict[str, Any]:
+        """How many indexes were built, how many builds failed, and why the last one did."""
+        return {"built": self.built, "failed": self.failed, "failure": self.failure}
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._look_every_s):
+            if time.monotonic() < self._not_before:
+                continue
+            try:
+                if self._due():
+                    self._rebuild()
+                    self.built += 1
+                    self.failure = None
+            except Exception as error:
+                if self._stop.is_set():
+                    return
+                self.failed += 1
+                self.failure = f"{type(error).__name__}: {error}"
+                self._not_before = time.monotonic() + self._retry_s
+                _LOG.exception("an index of vectors was not built, trying again later")
+
+    def _due(self) -> bool:
+        return self._vectors().sizes()["vectors_one_by_one"] > self._rebuild_after
+
+    def _rebuild(self) -> None:
+        kind = self._vectors()
+        version = kind.version
+        ids, vectors, mark = kind.export_near(version)
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=self._scratch))
+        try:
+            np.save(folder / _VECTORS, vectors)
+            dimension = vectors.shape[1]
+            del vectors
+            self._build(folder)
+            base = HnswBase.load(folder / _INDEX, ids, dimension)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        kind.swap_near(version, base, mark)
+
+    def _build(self, folder: Path) -> None:
+        """Run `main` over a folder; raises `BuildFailed`."""
+        command = [sys.executable, "-m", "actors.near_rebuild", str(folder)]
+        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+        with open(folder / "errors", "w+b") as errors:
+            with self._building:
+                if self._stop.is_set():
+                    raise BuildFailed("stopped")
+                self._child = subprocess.Popen(
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=errors,
+                    env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+                )
+            try:
+                status = self._child.wait()
+            finally:
+                with self._building:
+                    if self._child.stdin:
+                        self._child.stdin.close()
+                    self._child.kill()
+                    self._child.wait()
+                    self._child = None
+            if status:
+                errors.seek(0)
+                told = errors.read().decode(errors="replace").strip().splitlines()
+                raise BuildFailed(f"exit status {status}: {told[-1] if told else 'no message'}")
+
+
+_VECTORS = "vectors.npy"
+_INDEX = "index.hnsw"
+
+
+def main() -> None:
+    """Build the index of the vectors in a folder; ends when the process that asked does."""
+    folder = Path(sys.argv[1])
+    os.nice(_NICE)
+    # Its end of the pipe closes however that process ends.
+    threading.Thread(target=_end_with_input, daemon=True).start()
+    build_base(folder / _INDEX, np.load(folder / _VECTORS, mmap_mode="r"))
+
+
+def _end_with_input() -> None:
+    os.read(0, 1)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

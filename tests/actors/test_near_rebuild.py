@@ -1,0 +1,100 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from actors import near_rebuild
+from actors.near_rebuild import NearRebuilds
+from actors.vectors import VectorsKind
+from cluster.events import Kind
+from tests.actors.test_tailer import wait_for
+from tests.actors.test_vectors import apply, created, kinds_of, like
+from tests.worlds import DAY_MS, POSTS, USERS, Clock
+
+QUERY = np.array([1, 1, 0], np.float32)
+
+
+def kind_of(clock: Clock) -> VectorsKind:
+    [kind] = kinds_of([*created(clock), *(like(clock, USERS[5], post) for post in POSTS)])
+    return kind
+
+
+def rebuilds(kind: VectorsKind, folder: Path, after: int) -> NearRebuilds:
+    return NearRebuilds(lambda: kind, folder / "near", after, look_every_s=0.01, retry_s=0.05)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_an_index_is_built_by_another_process_and_swapped_in(tmp_path: Path) -> None:
+    clock = Clock()
+    kind = kind_of(clock)
+    before = kind.near("old", QUERY, 99, clock.now_ms, DAY_MS)
+    one = rebuilds(kind, tmp_path, after=5)
+    one.start()
+    try:
+        wait_for(lambda: one.built or one.failure)
+        assert one.status() == {"built": 1, "failed": 0, "failure": None}
+        assert kind.sizes()["vectors_one_by_one"] == 0
+        assert kind.sizes()["vectors"] == len(POSTS)
+        after = kind.near("old", QUERY, 99, clock.now_ms, DAY_MS)
+        assert after.ids.tolist() == before.ids.tolist()
+        np.testing.assert_allclose(after.scores, before.scores, atol=1e-6)
+        apply([kind], [like(clock, USERS[6], post) for post in POSTS])
+        wait_for(lambda: one.built == 2)
+        assert list((tmp_path / "near").iterdir()) == []
+    finally:
+        one.stop()
+    apply([kind], [like(clock, USERS[5], post, Kind.UNFAVOURITE) for post in POSTS[:3]])
+    assert kind.sizes()["vectors"] == len(POSTS)
+
+
+def test_few_vectors_are_no_reason(tmp_path: Path) -> None:
+    kind = kind_of(Clock())
+    one = rebuilds(kind, tmp_path, after=len(POSTS))
+    assert not one._due()
+    one = rebuilds(kind, tmp_path, after=len(POSTS) - 1)
+    assert one._due()
+
+
+def test_a_build_that_fails_is_counted_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = kind_of(Clock())
+    # The process that builds finds no vectors where it looks for them.
+    monkeypatch.setattr(near_rebuild, "_VECTORS", "elsewhere.npy")
+    one = rebuilds(kind, tmp_path, after=5)
+    one.start()
+    try:
+        wait_for(lambda: one.failed >= 2)
+        assert "BuildFailed: exit status 1: FileNotFoundError" in str(one.failure)
+        assert kind.sizes()["vectors_one_by_one"] == len(POSTS)
+        monkeypatch.undo()
+        wait_for(lambda: one.built)
+        assert one.failure is None
+    finally:
+        one.stop()
+
+
+def test_stop_leaves_no_process_behind(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    kind = kind_of(Clock())
+    held = kind._held["old"].posts
+    # Enough to take seconds.
+    held.put(np.arange(10_000, 60_000), rng.normal(size=(50_000, 3)))
+    one = rebuilds(kind, tmp_path, after=5)
+    one.start()
+    wait_for(lambda: one._child)
+    child = one._child
+    assert child is not None
+    one.stop()
+    assert child.returncode != 0
+    assert not is_running(child.pid)
+    assert not one._thread.is_alive()
+    assert one.built == one.failed == 0

@@ -1,0 +1,163 @@
+"""Models on a running system: trained, made to serve, moved by events, safe from damage."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.running import RunningSystem, listens, wait_until
+from training.refresh import JOB_NAMES
+
+pytestmark = pytest.mark.cluster
+
+FRESH_S = 1.0
+"""Within which an acknowledged event shows in what is derived from it."""
+AUTHOR = 900_001
+LAPTOP = {
+    "MURMURATION_TRAINING__TRUST_AND_SAFETY__CANDIDATES": '["linear"]',
+    "MURMURATION_TRAINING__TRUST_AND_SAFETY__MIN_EXAMPLES": "10",
+    "MURMURATION_TRAINING__MAX_EXAMPLES": "5000",
+    "MURMURATION_TRAINING__TWHIN__EPOCHS": "2",
+}
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSystem]:
+    """A system on which every model was trained; nothing of it is left behind."""
+    running = RunningSystem(tmp_path_factory.mktemp("models"), **LAPTOP)
+    running.cli("up")
+    try:
+        running.cli("simulate", "--users", "300", "--days", "2", "--seed", "3")
+        running.trained = json.loads(running.cli("train", "all", "--json"))  # type: ignore[attr-defined]
+        yield running
+    finally:
+        running.cli("down")
+        assert not listens(running.port)
+
+
+def get(system: RunningSystem, path: str, **parameters: Any) -> dict[str, Any]:
+    with system.client("read") as client:
+        answer = client.get(path, params=parameters)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+def send(system: RunningSystem, *events: dict[str, Any]) -> float:
+    """Send events; returns when they were acknowledged."""
+    now_ms = time.time_ns() // 1_000_000
+    with system.client("write") as client:
+        answer = client.post("/v1/events", json=[{"time_ms": now_ms, **event} for event in events])
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["accepted"] == len(events), answer.text
+    return time.monotonic()
+
+
+def post(number: int, text: str = "something new") -> dict[str, Any]:
+    return {"kind": "post_create", "post_id": number, "author_id": AUTHOR, "text": text}
+
+
+def favourite(user_id: int, number: int) -> dict[str, Any]:
+    ids = {"actor_id": user_id, "post_id": number, "author_id": AUTHOR}
+    return {"kind": "favourite", **ids}
+
+
+def interested_users(system: RunningSystem) -> list[int]:
+    """Users whose favourites say something about a post."""
+    found = []
+    for user_id in range(1_000, 1_300):
+        with system.client("read") as client:
+            answer = client.get(f"/v1/users/{user_id}/communities")
+        if answer.status_code == 200 and any(
+            (one["scores"]["fav_score"] or 0) > 0.3 for one in answer.json()["interested_in"]
+        ):
+            found.append(user_id)
+        if len(found) == 3:
+            break
+    return found
+
+
+def embedding_scores(system: RunningSystem, user_id: int, number: int) -> Any:
+    """What the model of communities says of a user and a post, or None."""
+    ids = {"user_id": user_id, "other_post_id": number, "other_author_id": AUTHOR}
+    told = get(system, "/v1/score", **ids)
+    [scores] = [
+        one["scores"]
+        for one in told["scores"]
+        if one["model"] == "simclusters" and one["left"] == "interested_in"
+    ]
+    return scores
+
+
+def test_every_model_was_trained_and_serves(system: RunningSystem) -> None:
+    trained = {one["name"]: one for one in system.trained}  # type: ignore[attr-defined]
+    assert set(trained) == set(JOB_NAMES)
+    assert all(one["version"] and one["activated"] for one in trained.values()), trained
+    for shard in system.status()["shards"]:
+        assert shard["active"] == {name: one["version"] for name, one in trained.items()}
+        assert shard["counters"].get("refused_activations", 0) == 0
+    assert trained["real_graph"]["metrics"]["auc"] > 0.5
+    again = json.loads(system.cli("train", "all", "--json"))
+    assert not any(one["version"] for one in again if one["name"] != "light_ranker"), again
+
+
+def test_a_favourite_moves_a_post_within_a_second(system: RunningSystem) -> None:
+    first, second, *_ = interested_users(system)
+    send(system, post(800_001))
+    wait_until(
+        lambda: embedding_scores(system, first, 800_001) is None, 5, "the post is known, unliked"
+    )
+    acknowledged_s = send(system, favourite(first, 800_001))
+    wait_until(lambda: embedding_scores(system, first, 800_001) is not None, 5, "it is embedded")
+    assert time.monotonic() - acknowledged_s < FRESH_S
+    before = embedding_scores(system, first, 800_001)
+    acknowledged_s = send(system, favourite(second, 800_001))
+    wait_until(lambda: embedding_scores(system, first, 800_001) != before, 5, "it moved")
+    assert time.monotonic() - acknowledged_s < FRESH_S
+
+
+def test_a_follow_moves_the_two_hop_counts_within_a_second(system: RunningSystem) -> None:
+    subject = interested_users(system)[0]
+    like = get(system, f"/v1/users/{subject}/similar", limit=1)["items"][0]["user_id"]
+
+    def shared() -> float:
+        items = get(system, f"/v1/users/{subject}/similar", limit=20)["items"]
+        [reasons] = [item["reasons"] for item in items if item["user_id"] == like]
+        return sum(one["value"] for one in reasons if one["kind"] == "shared_followers")
+
+    before = shared()
+    newcomer = {"kind": "follow", "actor_id": 900_777}
+    acknowledged_s = send(
+        system, {**newcomer, "target_id": subject}, {**newcomer, "target_id": int(like)}
+    )
+    wait_until(lambda: shared() == before + 1, 5, "one follows both")
+    assert time.monotonic() - acknowledged_s < FRESH_S
+
+
+def test_a_damaged_model_is_refused_and_the_old_one_serves_on(system: RunningSystem) -> None:
+    artifacts: Path = system.data_dir / "artifacts" / "simclusters"
+    [version] = [folder.name for folder in artifacts.iterdir() if not folder.name.startswith(".")]
+    damaged = artifacts / f"{version[:-1]}{int(version[-1]) + 1}"
+    damaged.mkdir()
+    for path in (artifacts / version).iterdir():
+        content = path.read_bytes()
+        (damaged / path.name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    now_ms = time.time_ns() // 1_000_000
+    event = {"kind": "artifact_activate", "name": "simclusters", "model_version": damaged.name}
+    with system.client("admin") as client:
+        answer = client.post("/v1/events", json=[{**event, "time_ms": now_ms}])
+    assert answer.json()["accepted"] == 1, answer.text
+    wait_until(
+        lambda: all(
+            shard["counters"].get("refused_activations", 0) > 0
+            for shard in system.status()["shards"]
+        ),
+        20,
+        "every shard refused it",
+    )
+    assert all(s["active"]["simclusters"] == version for s in system.status()["shards"])
+    told = get(system, f"/v1/users/{interested_users(system)[0]}/communities")
+    assert told["interested_in"]
+    assert told["versions"]["simclusters"] == version
