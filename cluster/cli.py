@@ -105,6 +105,9 @@ def status(as_json: AsJson = False, data_dir: DataDir = None) -> None:
             *(f"{shard.get(key, 0):,}" for key in ("users", "posts", "follows", "interactions")),
         )
     _out.print(table)
+    active = found["shards"][0].get("active", {})
+    models = ", ".join(f"{name} {version}" for name, version in sorted(active.items()))
+    _out.print(f"models: {models or 'none yet, see murmuration train'}")
     _out.print(f"http {found['address']}, ray {found['ray']}")
 
 
