@@ -11,8 +11,8 @@ from actors.features.light import FEATURES
 from actors.features.real_graph import REAL_GRAPH, REAL_GRAPH_SCHEMA, SCORES, RealGraphScores
 from actors.features.reputation import REPUTATIONS, TWEEPCRED, TWEEPCRED_SCHEMA, Reputations
 from actors.features.safety import TRUST_AND_SAFETY, SafetyModel, read_safety_model
+from actors.stores.sparse_embeddings import SIMCLUSTERS
 from actors.vector_models import (
-    SIMCLUSTERS,
     TWHIN,
     VectorModels,
     read_vector_models,

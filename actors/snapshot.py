@@ -20,7 +20,8 @@ from actors.models import PROBLEMS
 from actors.state import Activation, ShardState
 from actors.stores.columns import Array
 from actors.stores.relations import Relations
-from actors.vector_models import SIMCLUSTERS, TWHIN, VectorModels, version_of
+from actors.stores.sparse_embeddings import SIMCLUSTERS
+from actors.vector_models import TWHIN, VectorModels, version_of
 from actors.vectors import VECTOR_TABLES
 from cluster.durable import sha256_of, sync_file, sync_folder, write_file
 from cluster.ids import N_PARTITIONS, Ids, owners_of, partitions_of

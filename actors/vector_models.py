@@ -8,14 +8,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from actors.stores.hnsw import HnswBase
-from actors.stores.sparse_embeddings import SparseEmbeddings
+from actors.stores.sparse_embeddings import SIMCLUSTERS, SIMCLUSTERS_SCHEMA, SparseEmbeddings
 from cluster.artifacts import Artifact, ArtifactStore
 from cluster.events import KIND_OF_LABEL
 from cluster.ids import Ids
 
-SIMCLUSTERS = "simclusters"
 TWHIN = "twhin"
-SIMCLUSTERS_SCHEMA = 1
 TWHIN_SCHEMA = 1
 
 MIN_FAV_SCORE = 0.3

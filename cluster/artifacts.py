@@ -85,6 +85,13 @@ class Draft:
     version: str | None = field(default=None, init=False)
     """The version it became, once the `with` block has ended."""
 
+    @property
+    def written(self) -> str:
+        """`version`, once there is one; raises `RuntimeError` before."""
+        if self.version is None:
+            raise RuntimeError("an artifact has a version once its `with` block has ended")
+        return self.version
+
     def file(self, name: str) -> Path:
         """Where a file of this name is to be written (`index.hnsw`, by hnswlib itself)."""
         if name == MANIFEST or not _FILE.fullmatch(name) or Path(name).suffix not in SUFFIXES:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from actors.models import PROBLEMS
-from actors.vector_models import SIMCLUSTERS
+from actors.stores.sparse_embeddings import SIMCLUSTERS
 from cluster.artifacts import Artifact, ArtifactStore
 
 COMMUNITIES = "communities.json"

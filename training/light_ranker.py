@@ -230,9 +230,7 @@ def _write(
         draft.write_tensors("model.safetensors", tensors)
         draft.write_json("features.json", list(model.names))
         draft.write_json("training.json", details)
-    if draft.version is None:
-        raise RuntimeError("the artifact store gave no version")
-    return draft.version
+    return draft.written
 
 
 def _readable(model: BinnedModel) -> dict[str, list[dict[str, float | None]]]:

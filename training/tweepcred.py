@@ -134,9 +134,7 @@ def train(
     ) as draft:
         columns = {"user_id": users.ids, "reputation": reputations, "pagerank": found.ranks}
         draft.write_table(REPUTATIONS, pa.table(columns))
-    if draft.version is None:
-        raise RuntimeError("the artifact store gave no version")
-    return Trained(TWEEPCRED, draft.version, metrics, seconds)
+    return Trained(TWEEPCRED, draft.written, metrics, seconds)
 
 
 def observe(archive: Archive, now_ms: int) -> tuple[Users, Follows, int]:

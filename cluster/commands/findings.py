@@ -30,7 +30,6 @@ def _communities(console: Console, artifact: Artifact, topics: Mapping[int, str]
             str(one["interested"]),
             ", ".join(topics.get(t["topic_id"], str(t["topic_id"])) for t in one["topics"][:3]),
             ", ".join(str(producer["user_id"]) for producer in one["producers"][:3]),
-            style=None,
         )
     table.title = f"SimClusters: {len(found)} communities, the {len(largest)} of most interest"
     console.print(table)

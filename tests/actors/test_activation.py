@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from actors import snapshot
 from actors.state import RETIRED_MS, Failed, Question, ShardState
-from actors.vector_models import SIMCLUSTERS, TWHIN
+from actors.stores.sparse_embeddings import SIMCLUSTERS
+from actors.vector_models import TWHIN
 from actors.vector_questions import AskEmbeddings, AskNear, AskUserVectors, AskVectors
 from cluster.artifacts import ArtifactStore
 from cluster.settings import Settings

@@ -83,8 +83,6 @@ def train(
         importance = dict(zip(names, predictor.model.importance(), strict=True))
         details |= {"importance": importance, "settings": chosen.model_dump()}
         draft.write_json("training.json", details)
-    if draft.version is None:
-        raise RuntimeError("the artifact store gave no version")
     progress("scoring", 1.0)
     seconds = {
         "read": read_s - began_s,
@@ -92,7 +90,7 @@ def train(
         "fit": fitted_s - rolled_s,
         "score": time.perf_counter() - fitted_s,
     }
-    return Trained(REAL_GRAPH, draft.version, metrics, seconds)
+    return Trained(REAL_GRAPH, draft.written, metrics, seconds)
 
 
 @dataclass(frozen=True)

@@ -128,8 +128,7 @@ def train(
         draft.write_json("communities.json", described)
     watch.lap("write")
     progress("embeddings", 1.0)
-    assert draft.version is not None
-    return Trained(SIMCLUSTERS, draft.version, metrics, watch.seconds)
+    return Trained(SIMCLUSTERS, draft.written, metrics, watch.seconds)
 
 
 def producers_to_cluster(observed: Observed, chosen: SimClustersSettings) -> Ids:

@@ -285,6 +285,4 @@ def _write(
         if model.media is not None:
             draft.write_tensors("media.safetensors", dict(vars(model.media)))
         draft.write_json("labels.json", told)
-    if draft.version is None:
-        raise RuntimeError("the artifact store gave no version")
-    return draft.version
+    return draft.written

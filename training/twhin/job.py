@@ -34,6 +34,7 @@ import hnswlib
 import numpy as np
 import pyarrow as pa
 
+from actors.vector_models import TWHIN, TWHIN_SCHEMA
 from cluster.archive import Archive
 from cluster.artifacts import ArtifactStore, Draft
 from cluster.settings import Settings
@@ -50,8 +51,6 @@ from training.twhin.relations import (
     USER_ENGAGEMENT,
 )
 
-TWHIN = "twhin"
-TWHIN_SCHEMA = 1
 HNSW_M = 16
 HNSW_EF_CONSTRUCTION = 200
 PARALLEL_FROM = 200_000
@@ -117,8 +116,6 @@ def train(
             draft.write_json("relations.json", [vars(relation) for relation in RELATIONS])
             draft.write_json("training.json", {"settings": twhin.model_dump(), "curve": curve})
         shutil.rmtree(folder)
-    if draft.version is None:
-        raise RuntimeError("the artifact store gave no version")
     progress("indexing", 1.0)
     seconds = {
         "edges": prepared_s - began_s,
@@ -126,7 +123,7 @@ def train(
         "evaluation": judged_s - fitted_s,
         "writing": time.perf_counter() - judged_s,
     }
-    return Trained(TWHIN, draft.version, metrics, seconds)
+    return Trained(TWHIN, draft.written, metrics, seconds)
 
 
 def _trained(
