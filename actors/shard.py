@@ -78,6 +78,8 @@ class Shard:
             work = self._state.vectors.preparing(models, _now_ms())
             if not self._tailer.run_between(work).wait(_PREPARED_WITHIN_S):
                 raise TimeoutError(f"{name} {version} is not ready in {_PREPARED_WITHIN_S:.0f} s")
+            if models.version not in self._state.vectors.versions:
+                raise RuntimeError(f"{name} {version} could not be made ready; see the shard's log")
         elif name in ACTIVATED:
             self._models.load(name, version)
 
