@@ -170,9 +170,11 @@ class BatchSender:
             for append in group:
                 append.sent = True
             try:
-                last = await self._publish(
-                    [f for append in group for f in append.frames], timeout_s
-                )
+                # Of sending too: a connection that takes no more bytes holds the sender back.
+                async with asyncio.timeout(timeout_s):
+                    last = await self._publish(
+                        [f for append in group for f in append.frames], timeout_s
+                    )
                 break
             except _NotStored as error:
                 why = str(error)

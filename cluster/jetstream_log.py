@@ -352,7 +352,13 @@ class JetStreamLog:
 
     async def _shut(self) -> None:
         await self._sender.stop()
-        await self._client.close()
+        try:
+            await asyncio.wait_for(self._client.close(), self._deadline_s)
+        except (OSError, TimeoutError, NatsError) as error:
+            # The server takes no more, and the client has no public way to leave bytes unsent.
+            await self._on_error(error)
+            connection: Any = self._client._transport
+            connection._io_writer.transport.abort()
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()

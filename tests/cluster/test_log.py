@@ -26,6 +26,7 @@ from cluster.log import (
     EmptyAppend,
     LogBusy,
     LogClosed,
+    LogError,
     LogFull,
     LogUnavailable,
     LogVersionError,
@@ -367,6 +368,23 @@ class TestJetStreamStream:
             server.kill()
             with pytest.raises((LogUnavailable, AppendUnknown), match="deadline"):
                 log.append({0: b"z"}, deadline_s=0.3)
+
+    def test_closing_ends_though_the_server_takes_nothing_more(self, tmp_path: Path) -> None:
+        with NatsServer(tmp_path / "nats") as server:
+            log = JetStreamLog([server.url], replicas=1, deadline_s=1.0, attempt_s=0.2)
+            assert server.pid is not None
+            os.kill(server.pid, signal.SIGSTOP)
+            try:
+                # More than the two sockets hold between them: the rest waits in the client.
+                for _ in range(24):
+                    with pytest.raises(LogError, match="deadline"):
+                        log.append({0: bytes(500_000)}, deadline_s=0.05)
+                closing = threading.Thread(target=log.close)
+                closing.start()
+                closing.join(10.0)
+                assert not closing.is_alive()
+            finally:
+                os.kill(server.pid, signal.SIGCONT)
 
 
 OPERATION = st.one_of(
