@@ -19,7 +19,8 @@ from benchmarks.report import emit
 from cluster.events import Kind
 from cluster.ids import Ids
 from cluster.importers.formats import open_import
-from cluster.settings import DAY_MS, PRESETS, RealGraphSettings
+from cluster.settings import DAY_MS, PRESETS
+from cluster.training_settings import RealGraphSettings
 from simulation.run import simulate
 from training.real_graph.examples import choose_day_ms, examples_before
 from training.real_graph.interactions import Feature, Interactions

@@ -15,7 +15,7 @@ import numpy as np
 from actors.features.safety import NgramModel, SafetyModel
 from actors.features.safety_ngrams import ngrams
 from benchmarks.report import emit
-from cluster.settings import TrustAndSafetySettings
+from cluster.training_settings import TrustAndSafetySettings
 from training.trust_and_safety.duplicates import folds_of, near_duplicates
 from training.trust_and_safety.evaluation import cross_validated, judged, mean_pr_auc
 from training.trust_and_safety.job import calibrated, gather

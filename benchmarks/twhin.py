@@ -25,7 +25,8 @@ from benchmarks.report import emit
 from cluster.archive import Archive, Archiver
 from cluster.logs import open_writer
 from cluster.routing import encode, route
-from cluster.settings import TwhinSettings, load
+from cluster.settings import load
+from cluster.training_settings import TwhinSettings
 from simulation.run import simulate
 from training.twhin.edges import EdgeColumns, Edges, EdgeWriter, open_edges
 from training.twhin.evaluate import evaluate

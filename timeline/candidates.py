@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,11 @@ Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
 MAX_PROOFS = 10
+ENGINES = (
+    *("simclusters_ann", "twhin_ann", "user_tweet_graph", "user_video_graph"),
+    *("interested_in", "consumer_twhin", "similar_users"),
+)
+"""What sources that ask several engines call them; see `Candidates.engines`."""
 N_POST_FEATURES = len(POST_FEATURES)
 
 
@@ -38,6 +44,12 @@ class Candidates:
     """Bit i: source i of the product found the post."""
     source: npt.NDArray[np.int8]
     """The first source that found it; what it counts under."""
+    engines: npt.NDArray[np.uint32]
+    """Bit i: `ENGINES[i]` found the post, for a source that asks several."""
+    signals: npt.NDArray[np.int16]
+    """The `SignalType` of what the viewer did that led here; -1 for none."""
+    signal_ids: Ids
+    """The post, user or list that the signal is about, or that a source came by; 0 for none."""
     features: Floats
     """Shape (n, len(FEATURES))."""
     proof_ids: Ids
@@ -54,7 +66,12 @@ class Candidates:
         """Candidates at the given rows, or of a mask."""
         return Candidates(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
-    def with_scores(self, scores: Floats) -> "Candidates":
+    def of_source(self, number: int) -> "Candidates":
+        """The same candidates as found by the source of this number."""
+        sources = np.full(len(self), 1 << number, np.uint32)
+        return replace(self, sources=sources, source=np.full(len(self), number, np.int8))
+
+    def with_scores(self, scores: npt.NDArray[np.floating]) -> "Candidates":
         """The same candidates with other scores."""
         return replace(self, scores=scores.astype(np.float32, copy=False))
 
@@ -63,8 +80,8 @@ class Candidates:
         return self.features[:, FEATURES.index(name)]
 
 
-def from_found(found: FoundPosts, source: int) -> Candidates:
-    """Candidates of one source from what a shard found, scored by its ranks."""
+def from_found(found: FoundPosts) -> Candidates:
+    """Candidates from what a shard found, scored by its ranks."""
     n = len(found.post_ids)
     features = np.zeros((n, len(FEATURES)), np.float32)
     features[:, :N_POST_FEATURES] = found.features
@@ -80,8 +97,11 @@ def from_found(found: FoundPosts, source: int) -> Candidates:
         author_protected=found.author_protected,
         is_reply=found.is_reply,
         has_uri=found.has_uri,
-        sources=np.full(n, 1 << source, np.uint32),
-        source=np.full(n, source, np.int8),
+        sources=np.zeros(n, np.uint32),
+        source=np.full(n, -1, np.int8),
+        engines=np.zeros(n, np.uint32),
+        signals=np.full(n, -1, np.int16),
+        signal_ids=np.zeros(n, np.int64),
         features=features,
         proof_ids=np.zeros((n, MAX_PROOFS), np.int64),
         proof_kinds=np.zeros((n, MAX_PROOFS), np.uint8),
@@ -89,11 +109,23 @@ def from_found(found: FoundPosts, source: int) -> Candidates:
     )
 
 
-def best_of(parts: Sequence[FoundPosts], source: int, limit: int) -> Candidates:
+def unhydrated(post_ids: Ids, author_ids: Ids, scores: npt.NDArray[np.floating]) -> Candidates:
+    """Candidates of which only these columns (n,) are known yet; `created_ms` 0 says so."""
+    n = len(post_ids)
+    columns: dict[str, Any] = {
+        name: np.zeros((n, *column.shape[1:]), column.dtype) for name, column in vars(NONE).items()
+    }
+    columns["source"] -= 1
+    columns["signals"] -= 1
+    columns |= {"post_ids": post_ids, "author_ids": author_ids}
+    return Candidates(**columns).with_scores(scores)
+
+
+def best_of(parts: Sequence[FoundPosts], limit: int) -> Candidates:
     """The `limit` best candidates of all shards, by what the shards ranked by."""
     if not parts:
         return NONE
-    together = concatenate([from_found(found, source) for found in parts])
+    together = concatenate([from_found(found) for found in parts])
     return together.take(np.lexsort((together.post_ids, -together.scores))[:limit])
 
 
@@ -116,9 +148,10 @@ def first_copies(candidates: Candidates) -> Candidates:
     first = np.empty(len(posts), np.int64)
     # Of several values for one place the last one written stays.
     first[at[::-1]] = np.arange(len(candidates))[::-1]
-    sources = np.zeros(len(posts), np.uint32)
+    sources, engines = np.zeros((2, len(posts)), np.uint32)
     np.bitwise_or.at(sources, at, candidates.sources)
-    return replace(candidates.take(first), sources=sources)
+    np.bitwise_or.at(engines, at, candidates.engines)
+    return replace(candidates.take(first), sources=sources, engines=engines)
 
 
 _NO_IDS, _NO_FLAGS = np.empty(0, np.int64), np.empty(0, np.bool_)
@@ -128,7 +161,6 @@ NONE = from_found(
         *(_NO_IDS, _NO_IDS, _NO_IDS, _NO_IDS, _NO_IDS, np.empty((0, 3), np.int64)),
         *(_NO_FLAGS, _NO_FLAGS, _NO_FLAGS, _NO_FLAGS, _NO_FLAGS),
         *(np.empty((0, N_POST_FEATURES), np.float32), np.empty(0, np.float32)),
-    ),
-    0,
+    )
 )
 """No candidates."""

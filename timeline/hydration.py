@@ -8,6 +8,7 @@ from actors.questions import AskContext, AskGone, AskPosts
 from actors.router import shards_of
 from actors.state import Failed, Question
 from actors.stores.columns import Array
+from actors.tastes import AskTastes, seeding
 from timeline.candidates import N_POST_FEATURES, Candidates, Mask, first_copies
 from timeline.query import Query
 
@@ -24,12 +25,20 @@ def fetch_viewer(query: Query) -> bool:
     """
     shard = query.viewer_shard
     settings = query.settings.for_you
-    question = AskContext(query.viewer_id, query.now_ms, settings.max_follows, settings.max_seen)
-    reply = query.ask({shard: [question]}, _VIEWER_SHARE).replies.get(shard)
+    sources = query.settings.sources
+    questions: list[Question] = [
+        AskContext(query.viewer_id, query.now_ms, settings.max_follows, settings.max_seen),
+        AskTastes(query.viewer_id, seeding(sources.signals), sources.max_signals, query.now_ms),
+    ]
+    reply = query.ask({shard: questions}, _VIEWER_SHARE).replies.get(shard)
     if reply is None or isinstance(reply.answers[0], Failed):
         query.note("viewer_context")
         return False
-    query.context = reply.answers[0]
+    query.context, tastes = reply.answers
+    if isinstance(tastes, Failed):
+        query.note("viewer_tastes")
+    else:
+        query.tastes = tastes
     query.versions = {LIGHT_RANKER: reply.active.get(LIGHT_RANKER, query.fallback_version)}
     if not query.viewer.known:
         query.reason = "cold_start"

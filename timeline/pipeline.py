@@ -4,42 +4,31 @@ What a stage dropped or rescored is recorded here and nowhere else, so *why is t
 here*, and *why is that one not*, need no code of their own in any stage.
 """
 
-import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from actors.state import Failed, Question
 from cluster.ids import Ids
 from timeline.candidates import NONE, Candidates, Floats, Mask, concatenate, first_copies
+from timeline.findings import Finding, ask_together
 from timeline.query import Query
-
-_LOG = logging.getLogger(__name__)
-
-Questions = Mapping[int, Sequence[Question]]
 
 
 class Source(Protocol):
-    """Finds candidates: asks shards in the common wave, and reads their answers.
-
-    `name` says which system of the original it is. The answers given to `candidates` are
-    the source's own, by shard, in the order of its questions; shards that did not answer
-    are missing.
-    """
+    """Finds candidates; `name` says which system of the original it is."""
 
     name: str
 
-    def questions(self, query: Query) -> Questions:
-        """What to ask which shard."""
+    def find(self, query: Query) -> Finding[Candidates]:
+        """A generator that yields what it asks, and returns candidates, best first.
 
-    def candidates(
-        self, query: Query, answers: Mapping[int, Sequence[Any]], number: int
-    ) -> Candidates:
-        """The candidates, best first; `number` is this source's place in the product."""
+        What all sources ask at once travels in one wave; see `timeline.findings`. Scores are
+        the source's own. The pipeline says which source found what, so that need not.
+        """
 
 
 @dataclass(frozen=True)
@@ -52,7 +41,10 @@ class Prepare:
 
 @dataclass(frozen=True)
 class Retrieve:
-    """A stage that asks all sources' questions in one wave and merges what they find."""
+    """A stage that asks all sources' questions in common waves and merges what they find.
+
+    Of a post that several find the first source's copy is kept, and all of them as evidence.
+    """
 
     name: str
     sources: Sequence[Source]
@@ -201,38 +193,10 @@ class Pipeline:
 
 
 def _retrieve(stage: Retrieve, query: Query, trace: Trace) -> Candidates:
-    wave: dict[int, list[Question]] = {}
-    places: list[dict[int, slice]] = []
-    for source in stage.sources:
-        mine = {}
-        for shard, questions in source.questions(query).items():
-            asked = wave.setdefault(shard, [])
-            mine[shard] = slice(len(asked), len(asked) + len(questions))
-            asked.extend(questions)
-        places.append(mine)
-    replies = query.ask(wave, stage.share).replies if wave else {}
+    named = {source.name: source.find(query) for source in stage.sources}
     parts = []
-    for number, (source, mine) in enumerate(zip(stage.sources, places, strict=True)):
-        answers = {s: replies[s].answers[mine[s]] for s in mine if s in replies}
-        found = _found_by(source, query, answers, number)
-        trace.per_source[source.name] = len(found)
-        parts.append(found)
+    for number, found in enumerate(ask_together(query, named, stage.share).values()):
+        mine = found or NONE
+        trace.per_source[stage.sources[number].name] = len(mine)
+        parts.append(mine.of_source(number))
     return first_copies(concatenate(parts)) if parts else NONE
-
-
-def _found_by(
-    source: Source, query: Query, answers: dict[int, list[Any]], number: int
-) -> Candidates:
-    """A source's candidates; one that fails costs its candidates, not the request."""
-    failed = {s for s, given in answers.items() if any(isinstance(a, Failed) for a in given)}
-    for shard in failed:
-        del answers[shard]
-    try:
-        found = source.candidates(query, answers, number)
-    except Exception:
-        _LOG.exception("source %s failed", source.name)
-        failed.add(-1)
-        found = NONE
-    if failed:
-        query.note(source.name)
-    return found

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from actors.graph import ViewerContext
 from actors.router import Gathered, Router, Wave, shards_of
 from actors.social_proof import SocialProof
+from actors.tastes import Tastes
 from cluster.ids import Ids
 from cluster.settings import Settings
 
@@ -35,6 +36,8 @@ class Query:
     before: tuple[int, int] | None = None
     """Following: only posts before this (creation time in ms, post id)."""
     context: ViewerContext | None = None
+    tastes: Tastes = field(default_factory=Tastes)
+    """What the viewer likes, as far as it is known and asked for."""
     fallback_version: str = "untrained"
     """The light ranker of a system in which none was ever activated."""
     versions: Mapping[str, str] = field(default_factory=dict)

@@ -14,7 +14,8 @@ from actors.features.light import FEATURES
 from actors.models import LIGHT_RANKER, LIGHT_RANKER_SCHEMA
 from cluster.archive import Archive
 from cluster.artifacts import ArtifactStore
-from cluster.settings import Settings, TrainingSettings
+from cluster.settings import Settings
+from cluster.training_settings import TrainingSettings
 from training.dataset import MIN_POSITIVES, Dataset, build
 from training.examples import Examples
 from training.job import Progress, Trained, TrainingError, silent

@@ -34,7 +34,8 @@ from cluster.archive_catalog import start_of_date_ms
 from cluster.artifacts import ArtifactStore
 from cluster.events import Kind
 from cluster.ids import Ids
-from cluster.settings import DAY_MS, Settings, TweepcredSettings
+from cluster.settings import DAY_MS, Settings
+from cluster.training_settings import TweepcredSettings
 from training.job import Progress, Trained, TrainingError, silent
 from training.pagerank import LinkGraph, PageRank, pagerank
 from training.reputation import PUBLISHED, Floats, Users, adjusted, fitted, prior_mass

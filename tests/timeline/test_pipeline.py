@@ -9,12 +9,12 @@ from actors.router import Gathered, Reply, Wave
 from actors.state import Failed
 from tests.timeline.candidate_rows import query, rows
 from timeline.candidates import NONE, Candidates, best_of, concatenate, first_copies
+from timeline.findings import Finding
 from timeline.pipeline import (
     Extend,
     Filter,
     Pipeline,
     Prepare,
-    Questions,
     Rescore,
     Retrieve,
     Score,
@@ -35,26 +35,15 @@ class Fixed:
         self._questions = questions
         self.given: Mapping[int, Sequence[Any]] = {}
 
-    def questions(self, query: Query) -> Questions:
+    def find(self, query: Query) -> Finding[Candidates]:
         asked = [AskPosts(np.array([k]), self.name, 0) for k in range(self._questions)]
-        return {0: asked, 1: asked}
-
-    def candidates(
-        self, query: Query, answers: Mapping[int, Sequence[Any]], number: int
-    ) -> Candidates:
-        self.given = answers
-        n = len(self._found)
-        return replace(
-            self._found,
-            sources=np.full(n, 1 << number, np.uint32),
-            source=np.full(n, number, np.int8),
-        )
+        self.given = yield {0: asked, 1: asked}
+        return self._found
 
 
 class Broken(Fixed):
-    def candidates(
-        self, query: Query, answers: Mapping[int, Sequence[Any]], number: int
-    ) -> Candidates:
+    def find(self, query: Query) -> Finding[Candidates]:
+        yield {}
         raise RuntimeError("out of order")
 
 
@@ -183,4 +172,4 @@ def test_copies_of_a_post_become_one() -> None:
     assert merged.source.tolist() == [0, 0, 1]
     assert merged.scores.tolist() == [3, 0, 0]
     assert len(first_copies(NONE)) == 0
-    assert len(best_of([], 0, 5)) == 0
+    assert len(best_of([], 5)) == 0

@@ -1,14 +1,11 @@
 """Following: everything new from those the viewer follows, newest first."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import numpy as np
 
 from actors.questions import AskNewest
 from actors.router import shards_of
 from timeline.candidates import NONE, Candidates, concatenate, from_found
-from timeline.pipeline import Questions
+from timeline.findings import Finding
 from timeline.query import Query
 
 _SPARE = 2.0
@@ -20,15 +17,15 @@ class Following:
 
     name = "following"
 
-    def questions(self, query: Query) -> Questions:
+    def find(self, query: Query) -> Finding[Candidates]:
         """Ask each shard about the followed authors that live in it."""
         # Those whom the filters would drop must not fill the answer.
         authors = query.viewer.heard()
         if not len(authors):
-            return {}
+            return NONE
         until_ms = (query.before[0] if query.before else query.now_ms) + 1
         homes = shards_of(authors, query.router.n_shards)
-        return {
+        answers = yield {
             shard: [
                 AskNewest(
                     author_ids=authors[homes == shard],
@@ -39,14 +36,9 @@ class Following:
             ]
             for shard in np.unique(homes).tolist()
         }
-
-    def candidates(
-        self, query: Query, answers: Mapping[int, Sequence[Any]], number: int
-    ) -> Candidates:
-        """The newest posts of all shards."""
         if not answers:
             return NONE
-        together = concatenate([from_found(found, number) for (found,) in answers.values()])
+        together = concatenate([from_found(found) for (found,) in answers.values()])
         newest = np.lexsort((-together.post_ids, -together.created_ms))
         return together.take(newest[: _most(query)])
 

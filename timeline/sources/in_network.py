@@ -1,16 +1,13 @@
 """In-network: recent posts of those the viewer follows (the role of Earlybird)."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import numpy as np
 
 from actors.features.light import positions_in
 from actors.models import LIGHT_RANKER
 from actors.questions import AskInNetwork
 from actors.router import shards_of
-from timeline.candidates import Candidates, best_of
-from timeline.pipeline import Questions
+from timeline.candidates import NONE, Candidates, best_of
+from timeline.findings import Finding
 from timeline.query import LIGHT_USER_FOLLOWS, Query
 
 
@@ -23,11 +20,11 @@ class InNetwork:
 
     name = "in_network"
 
-    def questions(self, query: Query) -> Questions:
-        """Ask each shard about the followed authors that live in it."""
+    def find(self, query: Query) -> Finding[Candidates]:
+        """Ask each shard about the followed authors that live in it, and take the best of all."""
         viewer, settings = query.viewer, query.settings
         if not len(viewer.follows):
-            return {}
+            return NONE
         authors = np.sort(viewer.follows)
         at = positions_in(viewer.affine_ids, authors)
         affinities = np.zeros(len(authors), np.float32)
@@ -36,7 +33,7 @@ class InNetwork:
         windows = settings.windows
         window_ms = windows.in_network_light_ms if light else windows.in_network_ms
         homes = shards_of(authors, query.router.n_shards)
-        return {
+        answers = yield {
             shard: [
                 AskInNetwork(
                     viewer_id=query.viewer_id,
@@ -53,10 +50,5 @@ class InNetwork:
             ]
             for shard in np.unique(homes).tolist()
         }
-
-    def candidates(
-        self, query: Query, answers: Mapping[int, Sequence[Any]], number: int
-    ) -> Candidates:
-        """The best of all shards' posts."""
-        limit = query.settings.for_you.in_network_results
-        return best_of([found for (found,) in answers.values()], number, limit)
+        limit = settings.for_you.in_network_results
+        return best_of([found for (found,) in answers.values()], limit)

@@ -1,11 +1,8 @@
 """Popular posts: supply for viewers whose own network is silent or unknown."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 from actors.questions import AskPopular
-from timeline.candidates import Candidates, best_of
-from timeline.pipeline import Questions
+from timeline.candidates import NONE, Candidates, best_of
+from timeline.findings import Finding
 from timeline.query import LIGHT_USER_FOLLOWS, Query
 
 
@@ -18,21 +15,16 @@ class Popular:
 
     name = "popular"
 
-    def questions(self, query: Query) -> Questions:
+    def find(self, query: Query) -> Finding[Candidates]:
         """Ask every shard for its most popular posts, for viewers who follow few."""
         if len(query.viewer.follows) >= LIGHT_USER_FOLLOWS:
-            return {}
+            return NONE
         question = AskPopular(
             language=query.viewer.language,
             since_ms=query.now_ms - query.settings.windows.popular_ms,
             now_ms=query.now_ms,
             limit=query.settings.for_you.popular_results,
         )
-        return {shard: [question] for shard in range(query.router.n_shards)}
-
-    def candidates(
-        self, query: Query, answers: Mapping[int, Sequence[Any]], number: int
-    ) -> Candidates:
-        """The most popular of all shards' posts."""
+        answers = yield {shard: [question] for shard in range(query.router.n_shards)}
         limit = query.settings.for_you.popular_results
-        return best_of([found for (found,) in answers.values()], number, limit)
+        return best_of([found for (found,) in answers.values()], limit)

@@ -1,16 +1,22 @@
 """UTEG: posts that those the viewer follows engaged with (GraphJet's top second degree)."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
 from actors import social_proof
 from actors.router import shards_of
-from actors.stores.proof_ranking import PostFilter, ProofGate, Proofs, merge_proofs, rank_proofs
+from actors.stores.proof_ranking import (
+    PostFilter,
+    ProofGate,
+    Proofs,
+    RankedPosts,
+    merge_proofs,
+    rank_proofs,
+)
 from cluster.ids import Ids
-from timeline.candidates import MAX_PROOFS, NONE, Candidates
-from timeline.pipeline import Questions
+from timeline.candidates import MAX_PROOFS, NONE, Candidates, unhydrated
+from timeline.findings import Finding
 from timeline.query import Query
 
 
@@ -25,14 +31,14 @@ class UserTweetEntityGraph:
 
     name = "user_tweet_entity_graph"
 
-    def questions(self, query: Query) -> Questions:
-        """Ask each shard about the seeds that live in it."""
+    def find(self, query: Query) -> Finding[Candidates]:
+        """Ask each shard about the seeds that live in it; what the posts are is not known yet."""
         query.seeds = social_proof.seeds_of(query.viewer, query.settings.for_you.max_seeds)
-        seeds, _ = query.seeds
+        seeds, weights = query.seeds
         if not len(seeds):
-            return {}
+            return NONE
         homes = shards_of(seeds, query.router.n_shards)
-        return {
+        answers = yield {
             shard: [
                 social_proof.ask_proofs(
                     query.settings,
@@ -43,15 +49,9 @@ class UserTweetEntityGraph:
             ]
             for shard in np.unique(homes).tolist()
         }
-
-    def candidates(
-        self, query: Query, answers: Mapping[int, Sequence[Any]], number: int
-    ) -> Candidates:
-        """The best posts by weight with their proofs; what they are is not known yet."""
         parts: list[Proofs] = [found for _, (found,) in sorted(answers.items())]
-        if not parts or query.seeds is None:
+        if not parts:
             return NONE
-        seeds, weights = query.seeds
         merged = parts[0] if len(parts) == 1 else merge_proofs(parts)
         query.proof = social_proof.SocialProof(merged, weights)
         limits = query.settings.for_you
@@ -64,25 +64,17 @@ class UserTweetEntityGraph:
             gate=ProofGate(limits.min_proof),
             post_filter=PostFilter(excluded_author_ids=np.array([query.viewer_id], np.int64)),
         )
-        return _candidates_of(ranked.proofs, seeds, number)
+        return _with_proofs(ranked, seeds)
 
 
-def _candidates_of(proofs: Proofs, seeds: Ids, number: int) -> Candidates:
-    n = len(proofs.post_ids)
-    blank = {
-        name: np.zeros((n, *column.shape[1:]), column.dtype) for name, column in vars(NONE).items()
-    }
+def _with_proofs(ranked: RankedPosts, seeds: Ids) -> Candidates:
+    proofs = ranked.proofs
+    found = unhydrated(proofs.post_ids, proofs.author_ids, ranked.scores)
     counts = np.diff(proofs.offsets)
-    row = np.repeat(np.arange(n), counts)
+    row = np.repeat(np.arange(len(found)), counts)
     column = np.arange(len(row)) - np.repeat(proofs.offsets[:-1], counts)
     shown = column < MAX_PROOFS
-    proof_ids, proof_kinds = blank["proof_ids"], blank["proof_kinds"]
+    proof_ids, proof_kinds = found.proof_ids, found.proof_kinds
     proof_ids[row[shown], column[shown]] = seeds[proofs.seed_indices[shown]]
     proof_kinds[row[shown], column[shown]] = proofs.kinds[shown]
-    blank |= {
-        "post_ids": proofs.post_ids,
-        "author_ids": proofs.author_ids,
-        "sources": np.full(n, 1 << number, np.uint32),
-        "source": np.full(n, number, np.int8),
-    }
-    return Candidates(**blank)
+    return replace(found, proof_ids=proof_ids, proof_kinds=proof_kinds)

@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cluster.ids import Ids
-from cluster.settings import DAY_MS, RealGraphSettings
+from cluster.settings import DAY_MS
+from cluster.training_settings import RealGraphSettings
 from training.job import TrainingError
 from training.real_graph.candidates import candidates
 from training.real_graph.inputs import Inputs, inputs_of

@@ -12,7 +12,8 @@ from actors.features.real_graph import REAL_GRAPH, REAL_GRAPH_SCHEMA, SCORES
 from cluster.archive import Archive
 from cluster.artifacts import ArtifactStore
 from cluster.ids import Ids
-from cluster.settings import DAY_MS, RealGraphSettings, Settings
+from cluster.settings import DAY_MS, Settings
+from cluster.training_settings import RealGraphSettings
 from training.job import Progress, Trained, TrainingError, silent
 from training.real_graph.calibration import Calibration, calibrate, sampling_log_odds
 from training.real_graph.candidates import rank_in_group

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
 from cluster.ids import Ids, mix64
-from cluster.settings import RealGraphSettings
+from cluster.training_settings import RealGraphSettings
 from training.facts import pair_keys
 from training.real_graph.inputs import Inputs
 

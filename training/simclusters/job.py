@@ -13,7 +13,8 @@ from actors.stores.sparse_embeddings import SIMCLUSTERS, SIMCLUSTERS_SCHEMA, Spa
 from cluster.archive import Archive
 from cluster.artifacts import ArtifactStore
 from cluster.ids import Ids
-from cluster.settings import Settings, SimClustersSettings
+from cluster.settings import Settings
+from cluster.training_settings import SimClustersSettings
 from training.job import Progress, Trained, TrainingError, silent
 from training.simclusters.communities import Communities, carry_over, find_communities
 from training.simclusters.consumers import ConsumerGraph, consumer_graph

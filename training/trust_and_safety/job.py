@@ -18,7 +18,8 @@ from actors.features.safety import (
 from actors.features.safety_ngrams import Ngrams, ngrams
 from cluster.archive import Archive
 from cluster.artifacts import ArtifactStore
-from cluster.settings import Settings, TrustAndSafetySettings
+from cluster.settings import Settings
+from cluster.training_settings import TrustAndSafetySettings
 from training.job import Progress, Trained, TrainingError, silent
 from training.trust_and_safety.calibration import (
     negative_weight,

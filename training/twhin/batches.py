@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cluster.ids import Ids
-from cluster.settings import TwhinSettings
+from cluster.training_settings import TwhinSettings
 from training.twhin.edges import EdgeColumns, Edges, concatenated
 from training.twhin.relations import RELATIONS, TABLES
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding
 
-from cluster.settings import TwhinSettings
+from cluster.training_settings import TwhinSettings
 from training.twhin.batches import Batch, Place, stream
 from training.twhin.edges import Edges
 from training.twhin.evaluate import Floats, Vectors

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from actors.stores.id_map import IdMap
 from cluster.archive import Archive
 from cluster.ids import Ids, mix64
-from cluster.settings import DAY_MS, TwhinSettings
+from cluster.settings import DAY_MS
+from cluster.training_settings import TwhinSettings
 from training.job import TrainingError
 from training.twhin.edge_events import EdgeEvents, Events
 from training.twhin.edges import EdgeColumns, Edges, EdgeWriter, Rows, concatenated

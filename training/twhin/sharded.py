@@ -15,7 +15,7 @@ from torchrec.distributed.planner import EmbeddingShardingPlanner, ParameterCons
 from torchrec.distributed.planner.storage_reservations import FixedPercentageStorageReservation
 from torchrec.optim.rowwise_adagrad import RowWiseAdagrad
 
-from cluster.settings import TwhinSettings
+from cluster.training_settings import TwhinSettings
 from training.twhin.batches import Batch
 from training.twhin.model import initial_scale, initial_translations, loss
 

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import HashStore
 
-from cluster.settings import TwhinSettings
+from cluster.training_settings import TwhinSettings
 from training.job import Progress, silent
 from training.twhin.batches import Place, stream
 from training.twhin.checkpoints import Checkpoints, Curve

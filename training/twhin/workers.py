@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cluster import ray_environment
-from cluster.settings import Settings, TwhinSettings
+from cluster.settings import Settings
+from cluster.training_settings import TwhinSettings
 from training.job import TrainingError
 
 

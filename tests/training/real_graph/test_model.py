@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cluster.settings import RealGraphSettings
+from cluster.training_settings import RealGraphSettings
 from training.real_graph.model import N_FOLDS, fit, folds_of, sampled
 
 LOGISTIC = RealGraphSettings(model="logistic")

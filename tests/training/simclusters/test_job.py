@@ -10,7 +10,8 @@ from actors.stores.sparse_embeddings import SIMCLUSTERS, SparseEmbeddings
 from cluster.archive import Archive
 from cluster.artifacts import Artifact, ArtifactStore
 from cluster.events import Kind
-from cluster.settings import Settings, SimClustersSettings, load
+from cluster.settings import Settings, load
+from cluster.training_settings import SimClustersSettings
 from simulation.population import FIRST_USER_ID, Population
 from simulation.run import DEFAULT_START_MS, Simulation
 from tests.training.archives import DAY_MS, archived_events, settings_at

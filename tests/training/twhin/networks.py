@@ -7,7 +7,8 @@ import numpy as np
 
 from cluster.archive import Archive
 from cluster.events import Kind
-from cluster.settings import Settings, TwhinSettings
+from cluster.settings import Settings
+from cluster.training_settings import TwhinSettings
 from tests.training.archives import archived_events, settings_at
 from tests.worlds import Clock, Event
 from training.twhin.edges import EdgeColumns, Edges

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.settings import TwhinSettings
+from cluster.training_settings import TwhinSettings
 from tests.training.twhin.networks import circles, columns, prepared
 from training.twhin.batches import Batch, Place, Sampler, stream
 from training.twhin.edges import EdgeColumns, Edges

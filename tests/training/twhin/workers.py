@@ -10,7 +10,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from cluster.settings import TwhinSettings
+from cluster.training_settings import TwhinSettings
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 _TIMEOUT_S = 200

@@ -1,0 +1,100 @@
+"""Findings: work that asks shards in steps, so that many such works share each wave.
+
+A finding is a generator. It yields what to ask which shard, is sent the answers, and may ask
+again; what it returns is what it found. Findings that run together ask together: the first
+questions of all travel in one wave, then the second ones of those that have any. A finding
+made of others passes their questions on (`together`), so depth costs no waves.
+"""
+
+import logging
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from actors.state import Failed, Question
+from timeline.query import Query
+
+T = TypeVar("T")
+
+Questions = Mapping[int, Sequence[Question]]
+"""What to ask, by shard; empty to ask nothing this time."""
+Answers = Mapping[int, Sequence[Any]]
+"""What was answered, by shard, in the order asked; shards without a good answer are missing."""
+Finding = Generator[Questions, Answers, T]
+
+_LOG = logging.getLogger(__name__)
+
+
+class _Shared(dict[int, list[Question]]):
+    """Questions of several findings, each of which minds its own failed answers."""
+
+
+def together(query: Query, named: Mapping[str, Finding[T]]) -> Finding[dict[str, T | None]]:
+    """Several findings as one: their results by name, in the order given.
+
+    One that raises costs what it would have found (None), not the others; a shard that fails
+    to answer one of its questions counts, for it alone, as not having answered. Both are
+    noted in the query under its name.
+    """
+    found: dict[str, T | None] = dict.fromkeys(named)
+    asked: dict[str, Questions] = {}
+    for name, finding in named.items():
+        _go_on(query, name, finding, None, asked, found)
+    while asked:
+        wave = _Shared()
+        places: dict[str, dict[int, slice]] = {}
+        for name, questions in asked.items():
+            mine = places.setdefault(name, {})
+            for shard, of_shard in questions.items():
+                before = wave.setdefault(shard, [])
+                mine[shard] = slice(len(before), len(before) + len(of_shard))
+                before.extend(of_shard)
+        answers = yield wave
+        waiting, shared = list(asked), {n for n, q in asked.items() if isinstance(q, _Shared)}
+        asked = {}
+        for name in waiting:
+            given = {s: answers[s][at] for s, at in places[name].items() if s in answers}
+            if name not in shared:
+                given = _good(query, name, given)
+            _go_on(query, name, named[name], given, asked, found)
+    return found
+
+
+def ask_together(
+    query: Query, named: Mapping[str, Finding[T]], share: float
+) -> dict[str, T | None]:
+    """Run findings to their ends; each wave may take `share` of the time then left."""
+    finding = together(query, named)
+    answers: Answers | None = None
+    while True:
+        try:
+            wave = next(finding) if answers is None else finding.send(answers)
+        except StopIteration as done:
+            results: dict[str, T | None] = done.value
+            return results
+        replies = query.ask(wave, share).replies if wave else {}
+        answers = {shard: reply.answers for shard, reply in replies.items()}
+
+
+def _good(query: Query, name: str, answers: dict[int, Sequence[Any]]) -> dict[int, Sequence[Any]]:
+    good = {s: all(not isinstance(a, Failed) for a in given) for s, given in answers.items()}
+    if not all(good.values()):
+        query.note(name)
+    return {shard: given for shard, given in answers.items() if good[shard]}
+
+
+def _go_on(
+    query: Query,
+    name: str,
+    finding: Finding[T],
+    answers: Answers | None,
+    asked: dict[str, Questions],
+    found: dict[str, T | None],
+) -> None:
+    """Run one finding to its next question or its end."""
+    try:
+        asked[name] = next(finding) if answers is None else finding.send(answers)
+    except StopIteration as done:
+        found[name] = done.value
+    except Exception:
+        _LOG.exception("%s failed", name)
+        query.note(name)
