@@ -206,6 +206,21 @@ def train(
         time.sleep(every)
 
 
+@app.command()
+def activate(
+    name: Annotated[str, typer.Argument(help="A model's name; a wrong one lists them.")],
+    version: Annotated[str, typer.Argument(help="One of its versions; a wrong one lists them.")],
+    data_dir: DataDir = None,
+    preset: Preset = None,
+) -> None:
+    """Make a trained version serve: an older one, to go back."""
+    settings = _settings(data_dir, preset)
+    from cluster.commands import training
+
+    training.activate(settings, name, version)
+    _out.print(f"[bold]{name}[/] {version} serves")
+
+
 def _print_trained(found: dict[str, Any]) -> None:
     if not found["version"]:
         _out.print(f"[bold]{found['name']}[/]: not trained, {found['passed']}")

@@ -1,13 +1,20 @@
 """Models on a running system: trained, made to serve, moved by events, safe from damage."""
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
+from actors.stores.sparse_embeddings import SIMCLUSTERS
+from cluster.archive import Archive
+from cluster.artifacts import ArtifactStore
+from cluster.events import Kind
 from tests.running import RunningSystem, listens, wait_until
 from training.refresh import JOB_NAMES
 
@@ -136,9 +143,91 @@ def test_a_follow_moves_the_two_hop_counts_within_a_second(system: RunningSystem
     assert time.monotonic() - acknowledged_s < FRESH_S
 
 
+def twice_as_interested(system: RunningSystem) -> tuple[str, str]:
+    """The serving version of the communities, and one that doubles every user's interests."""
+    artifacts = ArtifactStore(system.data_dir / "artifacts")
+    serving = system.status()["shards"][0]["active"][SIMCLUSTERS]
+    artifact = artifacts.open(SIMCLUSTERS, serving)
+    with artifacts.writing(
+        SIMCLUSTERS,
+        schema_version=artifact.manifest.schema_version,
+        data_range_ms=artifact.manifest.data_range_ms,
+    ) as draft:
+        for name in artifact.manifest.files:
+            if name.endswith(".json"):
+                draft.write_json(name, artifact.json(name))
+            elif name == "interested_in.arrow":
+                draft.write_table(name, doubled(artifact.table(name)))
+            else:
+                draft.write_table(name, artifact.table(name))
+    return serving, draft.written
+
+
+def doubled(entries: pa.Table) -> pa.Table:
+    for name in entries.column_names:
+        if pa.types.is_floating(entries.schema.field(name).type):
+            column = pc.multiply(entries.column(name), 2).cast(entries.schema.field(name).type)
+            entries = entries.set_column(entries.column_names.index(name), name, column)
+    return entries
+
+
+def test_no_answer_mixes_two_versions_while_they_change(system: RunningSystem) -> None:
+    """Doubled interests double the user's side of a score and the post's, whose embedding is
+    made of its favouriters' interests: an answer of both versions would be twice the first."""
+    old, new = twice_as_interested(system)
+    users = interested_users(system)
+    send(system, post(800_050))
+    send(system, *(favourite(user_id, 800_050) for user_id in users))
+    wait_until(lambda: embedding_scores(system, users[0], 800_050) is not None, 5, "embedded")
+    first = [embedding_scores(system, user_id, 800_050)["dot"] for user_id in users]
+    answers: list[tuple[int, float]] = []
+    problems: list[str] = []
+    stop = threading.Event()
+
+    def load(at: int) -> None:
+        while not stop.is_set():
+            try:
+                scores = embedding_scores(system, users[at], 800_050)
+                answers.append((at, scores["dot"] / first[at]))
+                page = get(system, f"/v1/timelines/for-you/{users[at]}", limit=10)
+                assert not page["degraded"], page["degraded"]
+            except (AssertionError, TypeError, ValueError) as problem:
+                problems.append(repr(problem))
+
+    threads = [threading.Thread(target=load, args=(at,)) for at in range(len(users))]
+    for thread in threads:
+        thread.start()
+    try:
+        for version in (new, old, new, old):
+            system.cli("activate", SIMCLUSTERS, version)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert not problems, problems[:3]
+    of_either = [min((1.0, 4.0), key=lambda one: abs(one - ratio)) for _, ratio in answers]
+    assert set(of_either) == {1.0, 4.0}
+    for (_, ratio), expected in zip(answers, of_either, strict=True):
+        # What a favourite adds halves in eight hours: next to nothing in this test.
+        assert ratio == pytest.approx(expected, rel=0.05)
+
+
+def test_a_new_post_gets_the_label_its_text_earns(system: RunningSystem) -> None:
+    archive = Archive(str(system.data_dir / "archive"))
+    labelled = archive.scan([Kind.SAFETY_LABEL], columns=["post_id", "label"])
+    marked = pc.equal(labelled.column("label"), "abusive_high_recall")
+    posts = archive.scan([Kind.POST_CREATE], columns=["post_id", "text"])
+    found = pc.is_in(posts.column("post_id"), value_set=labelled.filter(marked).column("post_id"))
+    texts = [text for text in posts.filter(found).column("text").to_pylist() if text][:20]
+    assert texts
+    before = system.status()["labeller"]["labels"]
+    send(system, *(post(800_100 + k, text) for k, text in enumerate(texts)))
+    wait_until(lambda: system.status()["labeller"]["labels"] > before, 30, "a post was labelled")
+
+
 def test_a_damaged_model_is_refused_and_the_old_one_serves_on(system: RunningSystem) -> None:
     artifacts: Path = system.data_dir / "artifacts" / "simclusters"
-    [version] = [folder.name for folder in artifacts.iterdir() if not folder.name.startswith(".")]
+    version = system.status()["shards"][0]["active"]["simclusters"]
     damaged = artifacts / f"{version[:-1]}{int(version[-1]) + 1}"
     damaged.mkdir()
     for path in (artifacts / version).iterdir():

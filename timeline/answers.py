@@ -61,6 +61,7 @@ _PAGE_EXAMPLE: Any = {
                 {
                     "kind": "followed_author",
                     "user_ids": ["1207"],
+                    "post_ids": [],
                     "text": "you follow the author",
                 }
             ],
@@ -116,6 +117,9 @@ class ReasonAnswer(BaseModel):
 
     kind: str
     user_ids: list[str]
+    """Whom the sentence names."""
+    post_ids: list[str]
+    """The posts that it names."""
     text: str
 
 
@@ -260,8 +264,13 @@ def _item(item: Item) -> dict[str, Any]:
         "score": item.score,
         "source": item.source,
         "reasons": [
-            {"kind": r.kind, "user_ids": [str(user) for user in r.user_ids], "text": r.text}
-            for r in item.reasons
+            {
+                "kind": reason.kind,
+                "user_ids": [str(user) for user in reason.user_ids],
+                "post_ids": [str(post) for post in reason.post_ids],
+                "text": reason.text,
+            }
+            for reason in item.reasons
         ],
     }
     if item.uri is not None:

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from actors.graph import PUBLIC_CODES
+from actors.signal_types import SignalType
 from cluster.events import Kind
-from timeline.candidates import Candidates
+from timeline.candidates import ENGINES, Candidates
 from timeline.query import Query
 
 _WORDS = {
@@ -15,6 +16,34 @@ _WORDS = {
 }
 _KIND_OF_CODE = {PUBLIC_CODES[kind]: kind for kind in _WORDS}
 
+_OF_SIGNAL = {
+    SignalType.TWEET_FAVORITE_90D: "like post {0}, which you favourited",
+    SignalType.RETWEET_90D: "like post {0}, which you reposted",
+    SignalType.REPLY_90D: "like post {0}, to which you replied",
+    SignalType.ORIGINAL_TWEET_90D: "like post {0}, which you wrote",
+    SignalType.TWEET_SHARE: "like post {0}, which you shared",
+    SignalType.GOOD_TWEET_CLICK_2S: "like post {0}, which you read",
+    SignalType.VIDEO_QUALITY_VIEW_90D: "like post {0}, which you watched",
+    SignalType.VIDEO_PLAYBACK_50_90D: "like post {0}, which you watched",
+    SignalType.NOTIFICATION_OPEN: "like post {0}, which you opened",
+    SignalType.ACCOUNT_FOLLOW: "like what user {0}, whom you follow, is known for",
+    SignalType.REPEATED_PROFILE_VISIT_14D: "like what user {0}, whom you visited, is known for",
+    SignalType.GOOD_PROFILE_CLICK_10S: "like what user {0}, whom you visited, is known for",
+    SignalType.REAL_GRAPH_OON: "like what user {0}, close to you, is known for",
+}
+"""What led from something the viewer did to the post."""
+_OF_ENGINE = {
+    "interested_in": ("community", "liked in communities you are interested in"),
+    "consumer_twhin": ("likeness", "near to what you engage with"),
+    "similar_users": ("similar_users", "favourited by users like you"),
+}
+_OF_SOURCE = {
+    "follow_recommendations": ("recommended_author", "by an account you may want to follow"),
+    "lists": ("list", "in a list of yours"),
+    "popular_videos": ("popular", "a popular video"),
+    "popular": ("popular", "popular at the moment"),
+}
+
 
 @dataclass(frozen=True)
 class Reason:
@@ -23,35 +52,54 @@ class Reason:
     kind: str
     user_ids: tuple[int, ...]
     text: str
+    post_ids: tuple[int, ...] = ()
 
 
 def reasons_of(query: Query, shown: Candidates, source_names: list[str]) -> list[list[Reason]]:
     """The reasons of each candidate shown, the strongest first; never empty."""
-    popular = 1 << source_names.index("popular") if "popular" in source_names else 0
     columns = zip(
         shown.author_ids.tolist(),
         (shown.feature("is_followed") > 0).tolist(),
         (shown.feature("author_affinity") > 0).tolist(),
         shown.sources.tolist(),
         shown.source.tolist(),
+        shown.engines.tolist(),
+        zip(shown.signals.tolist(), shown.signal_ids.tolist(), strict=True),
         shown.proof_ids.tolist(),
         shown.proof_kinds.tolist(),
         strict=True,
     )
     found: list[list[Reason]] = []
-    for author, followed, affine, sources, source, users, kinds in columns:
+    for author, followed, affine, sources, source, engines, signal, users, kinds in columns:
         mine: list[Reason] = []
         if followed:
             mine.append(Reason("followed_author", (author,), "you follow the author"))
         mine += _proof_reasons(users, kinds)
+        mine += _signal_reasons(*signal)
+        mine += [
+            Reason(_OF_ENGINE[name][0], (), _OF_ENGINE[name][1])
+            for number, name in enumerate(ENGINES)
+            if engines >> number & 1 and name in _OF_ENGINE
+        ]
         if affine and not followed:
             text = "you engaged with the author's posts before"
             mine.append(Reason("engaged_author", (author,), text))
-        if sources & popular:
-            mine.append(Reason("popular", (), "popular at the moment"))
+        for number, name in enumerate(source_names):
+            if sources >> number & 1 and name in _OF_SOURCE:
+                mine.append(Reason(_OF_SOURCE[name][0], (), _OF_SOURCE[name][1]))
         by_source = Reason("candidate", (), f"found by {source_names[source]}")
         found.append(mine or [by_source])
     return found
+
+
+def _signal_reasons(signal: int, signal_id: int) -> list[Reason]:
+    words = _OF_SIGNAL.get(SignalType(signal)) if signal >= 0 else None
+    if words is None:
+        return []
+    text = words.format(signal_id)
+    if words.startswith("like post"):
+        return [Reason("similar_post", (), text, (signal_id,))]
+    return [Reason("similar_author", (signal_id,), text)]
 
 
 def _proof_reasons(users: list[int], kinds: list[int]) -> list[Reason]:

@@ -1,4 +1,4 @@
-"""The command that trains: jobs over the archive, and their artifacts made to serve."""
+"""The commands that train, and make what was trained serve."""
 
 import time
 from collections.abc import Iterator
@@ -56,7 +56,7 @@ def train(
             activated = activate and until_ms is None
             if activated:
                 report(f"{outcome.name}: activating")
-                _activate(settings, target, outcome)
+                _activate(settings, target, outcome.name, outcome.version)
             yield {
                 "name": outcome.name,
                 "version": outcome.version,
@@ -66,10 +66,29 @@ def train(
             }
 
 
-def _activate(settings: Settings, target: Target, trained: Trained) -> None:
+def activate(settings: Settings, name: str, version: str) -> None:
+    """Make a version that is there serve: an older one, to go back.
+
+    Raises `TrainingError` for a name that no job has or a version that is not there, naming
+    those that are, and `ArtifactCorrupt` where its files are not what was written.
+    """
+    if name not in JOB_NAMES:
+        raise TrainingError(f"no job is called {name!r}; there are: {', '.join(JOB_NAMES)}")
+    settings = launch.absolute(settings)
+    artifacts = ArtifactStore(settings.data_dir / "artifacts")
+    versions = artifacts.versions(name)
+    if version not in versions:
+        there = ", ".join(versions) or "none"
+        raise TrainingError(f"{name} has no version {version!r}; there are: {there}")
+    artifacts.open(name, version)
+    with open_target(settings) as target:
+        _activate(settings, target, name, version)
+
+
+def _activate(settings: Settings, target: Target, name: str, version: str) -> None:
     """Every shard makes the version ready beside the old; then one event flips them all."""
     if target.running:
-        launch.preload(settings, trained.name, trained.version)
-    target.ingest.activate(trained.name, trained.version, now_ms=time.time_ns() // 1_000_000)
+        launch.preload(settings, name, version)
+    target.ingest.activate(name, version, now_ms=time.time_ns() // 1_000_000)
     if target.running:
         launch.wait_applied(settings)
