@@ -38,6 +38,7 @@ from cluster.tokens import (
     tokens_path,
 )
 from timeline import answers
+from timeline.follow_recommendations.routes import follow_recommendation_routes
 from timeline.parameters import Exactly, Id, Limit, Seed, Switch, TimeMs
 from timeline.representation_routes import representation_routes
 from timeline.service import FOLLOWING, FOR_YOU, Service
@@ -207,6 +208,10 @@ def build_app(service: Service, tokens: Tokens, *, names_requests: bool = True) 
 
     app.include_router(
         representation_routes(service.representations, partial(_off_loop, pages)),
+        dependencies=[_allows("read")],
+    )
+    app.include_router(
+        follow_recommendation_routes(service.recommendations, partial(_off_loop, pages)),
         dependencies=[_allows("read")],
     )
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from actors.edges import by_others
+from actors.lists import Lists
 from actors.rows import Engagements, Rows
 from actors.stays import Stays
 from actors.stores.interactions import InteractionGraph
@@ -15,6 +17,7 @@ from actors.stores.users import UserTable
 from actors.stores.versions import versions_of
 from actors.ties import EngagementTies
 from actors.two_hop import TwoHop
+from actors.watch_levels import levels_of
 from cluster.events import NEGATIVE_FEEDBACK, UNDONE_BY, Kind
 from cluster.ids import Ids
 from cluster.settings import Settings
@@ -80,6 +83,7 @@ AFFINITY_WEIGHTS: dict[Kind, float] = {
 
 _AFFINITY_HALF_LIFE_MS = 7 * 86_400_000
 _RECENT_EDGES = 1_000
+_RECENT_VIEWS = 5_000
 
 
 @dataclass(frozen=True)
@@ -127,11 +131,14 @@ class GraphKind:
         self.engaged, self.engaged_by = EngagementTies(), EngagementTies()
         self.two_hop = TwoHop(self.follows, followers, self.engaged, self.engaged_by)
         self.stays = Stays()
+        self.lists = Lists()
         size = settings.graph
         self.engagements = InteractionGraph(size.segments, size.edges_per_segment)
         self.signals = InteractionGraph(size.segments, size.edges_per_segment)
         self.feedback = InteractionGraph(size.segments, size.edges_per_segment)
         self.views = InteractionGraph(size.segments, size.edges_per_segment)
+        self.videos = InteractionGraph(size.segments, size.edges_per_segment)
+        """Who watched which video for how long: an edge's kind is its level (`watch_levels`)."""
         public = {kind for kind in PUBLIC_CODES if kind.label in size.public_kinds}
         public |= {undo for undo, kind in UNDONE_BY.items() if kind in public}
         self._public = _code_table({k: c for k, c in PUBLIC_CODES.items() if k in public})
@@ -143,8 +150,8 @@ class GraphKind:
     def memory_bytes(self) -> int:
         """Memory held by all stores of this kind."""
         relations = (self.follows, self.blocks, self.blocked_by, self.mutes, self.topics)
-        stores = (*relations, self.two_hop, self.stays)
-        graphs = (self.engagements, self.signals, self.feedback, self.views)
+        stores = (*relations, self.two_hop, self.stays, self.lists)
+        graphs = (self.engagements, self.signals, self.feedback, self.views, self.videos)
         return sum(s.memory_bytes for s in stores) + sum(g.memory_bytes() for g in graphs)
 
     def apply(self, rows: Rows, engagements: Engagements) -> None:
@@ -165,10 +172,15 @@ class GraphKind:
             self._insert_profile_clicks(clicks)
         self.two_hop.apply(rows, engagements)
         self.stays.record(rows)
-        self._insert(self.engagements, self._public, engagements, both_sides=True)
+        self.lists.apply(rows)
+        seen_by_others = engagements.where(by_others(engagements))
+        self._insert(self.engagements, self._public, seen_by_others, both_sides=True)
         self._insert(self.signals, self._signal, engagements, both_sides=False)
         self._insert(self.feedback, self._feedback, engagements, both_sides=False)
         self._insert(self.views, self._view, engagements, both_sides=False)
+        watches = rows.of(Kind.VIDEO_WATCH)
+        if len(watches):
+            self._insert_watches(watches)
 
     def expire(self, now_ms: int) -> None:
         """Drop segments that no window reaches any more."""
@@ -177,6 +189,7 @@ class GraphKind:
         self.signals.expire(now_ms - windows.affinity_ms)
         self.feedback.expire(now_ms - windows.negative_ms)
         self.views.expire(now_ms - max(windows.seen_ms, windows.served_ms))
+        self.videos.expire(now_ms - windows.interactions_ms)
         self.stays.expire(now_ms - windows.signals_ms)
 
     def context(
@@ -211,6 +224,12 @@ class GraphKind:
             affine_ids=affine_ids,
             affinities=affinities,
         )
+
+    def last_served_ms(self, viewer_id: int, since_ms: int) -> int:
+        """When anything was served to a viewer last, since `since_ms`; 0 where nothing was."""
+        views = self.views.user_edges(viewer_id, _RECENT_VIEWS, max(since_ms, 0))
+        served = views.kinds == _VIEW_CODES[Kind.SERVED]
+        return int(views.times_ms[served].max(initial=0))
 
     def affinities(self, viewer_id: int, now_ms: int) -> tuple[Ids, npt.NDArray[np.float32]]:
         """Authors the viewer engaged with (sorted), and how much: decayed weighted counts."""
@@ -287,6 +306,22 @@ class GraphKind:
                 engagements.author_ids[kept],
                 code[kept].astype(np.uint8),
                 engagements.times_ms[kept],
+                sides[kept],
+            )
+
+    def _insert_watches(self, watches: Rows) -> None:
+        """Long enough watches of posts, in the index of the user, of the author, or both."""
+        levels = levels_of(watches["value"])
+        sides = watches.concern("actor_id").astype(np.uint8)
+        sides |= watches.concern("author_id").astype(np.uint8) << 1
+        kept = np.flatnonzero((levels >= 0) & (sides > 0) & (watches["post_id"] > 0))
+        if len(kept):
+            self.videos.insert(
+                watches["actor_id"][kept],
+                watches["post_id"][kept],
+                watches["author_id"][kept],
+                levels[kept].astype(np.uint8),
+                watches["time_ms"][kept],
                 sides[kept],
             )
 

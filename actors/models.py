@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from actors.features.binned import UNTRAINED_VERSION, BinnedModel, untrained
+from actors.features.binned import UNTRAINED_VERSION, BinnedModel, LightRanker, untrained
 from actors.features.light import FEATURES
 from actors.features.real_graph import REAL_GRAPH, REAL_GRAPH_SCHEMA, SCORES, RealGraphScores
 from actors.features.reputation import REPUTATIONS, TWEEPCRED, TWEEPCRED_SCHEMA, Reputations
@@ -21,7 +21,10 @@ from actors.vector_models import (
 from cluster.artifacts import ArtifactStore
 
 LIGHT_RANKER = "light_ranker"
-LIGHT_RANKER_SCHEMA = 1
+LIGHT_RANKER_SCHEMA = 2
+"""1 had one model for both sides; those are refused, and trained again."""
+SIDES = ("in_network", "out_of_network")
+"""The order of a light ranker's models in its tensors `edges`, `weights` and `biases`."""
 VECTORS = "vectors"
 """The pair of artifacts that the kind `vectors` works with, as one thing with one version."""
 _VERSIONS_KEPT = 3
@@ -40,14 +43,14 @@ class Models:
     def __init__(self, artifacts: ArtifactStore) -> None:
         self._artifacts = artifacts
         self._loaded: dict[str, dict[str, Any]] = {}
-        self._untrained = untrained(FEATURES)
+        self._untrained = LightRanker(untrained(FEATURES), untrained(FEATURES))
         self._lock = threading.Lock()
 
-    def light_ranker(self, version: str) -> BinnedModel:
+    def light_ranker(self, version: str) -> LightRanker:
         """The light ranker of a version; see `load`."""
         if version == UNTRAINED_VERSION:
             return self._untrained
-        return cast(BinnedModel, self.load(LIGHT_RANKER, version))
+        return cast(LightRanker, self.load(LIGHT_RANKER, version))
 
     def real_graph(self, version: str) -> RealGraphScores:
         """Real Graph's scores of a version; see `load`."""
@@ -94,9 +97,15 @@ class Models:
         return model
 
 
-def read_light_ranker(artifacts: ArtifactStore, version: str) -> BinnedModel:
+def read_light_ranker(artifacts: ArtifactStore, version: str) -> LightRanker:
     """Read and check one version from the artifact store."""
     artifact = artifacts.open(LIGHT_RANKER, version, schema_version=LIGHT_RANKER_SCHEMA)
+    found = artifact.manifest.schema_version
+    if found != LIGHT_RANKER_SCHEMA:
+        raise ValueError(
+            f"light_ranker {version} has schema version {found}, one model for both sides; this"
+            f" program reads {LIGHT_RANKER_SCHEMA}: train it again"
+        )
     tensors = artifact.tensors("model.safetensors")
     listed = artifact.json("features.json")
     names = tuple(map(str, listed)) if isinstance(listed, list) else ()
@@ -106,8 +115,15 @@ def read_light_ranker(artifacts: ArtifactStore, version: str) -> BinnedModel:
             f"light_ranker {version} was trained on other features than this code computes"
             f" (differing: {', '.join(unknown) or 'their order'})"
         )
-    bias = float(np.asarray(tensors["bias"]).reshape(-1)[0])
-    return BinnedModel(names, tensors["edges"], tensors["weights"], bias, version)
+    edges, weights, biases = (np.asarray(tensors[name]) for name in ("edges", "weights", "biases"))
+    if not len(edges) == len(weights) == len(biases) == len(SIDES):
+        raise ValueError(f"light_ranker {version}: expected a model for each of {SIDES}")
+    return LightRanker(
+        *(
+            BinnedModel(names, edges[i], weights[i], float(biases[i]), version)
+            for i in range(len(SIDES))
+        )
+    )
 
 
 def _read_real_graph(artifacts: ArtifactStore, version: str) -> RealGraphScores:

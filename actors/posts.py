@@ -5,16 +5,23 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from actors.features.age_decay import AgeDecay
 from actors.features.binned import BinnedModel
 from actors.features.light import (
     POST_FEATURES,
     AuthorFacts,
+    Languages,
     PostFacts,
+    positions_in,
     post_features,
     viewer_features,
 )
+from actors.features.reputation import Reputations
+from actors.post_labels import PostLabels
 from actors.rows import Engagements, Rows
+from actors.stores.columns import Array
 from actors.stores.labels import Labels
+from actors.stores.popular_videos import PopularVideos
 from actors.stores.posts import COUNTERS, PostTable
 from actors.stores.relations import Relations
 from actors.stores.users import UserTable
@@ -59,21 +66,31 @@ class FoundPosts:
     """What the shard ranked by, where it ranked: higher is better."""
 
 
+@dataclass(frozen=True)
+class FoundInNetwork:
+    """What a search among followed authors found."""
+
+    posts: FoundPosts
+    reply_to_ids: Ids
+    """The posts that they reply to, (n,); 0 for none."""
+
+
 class PostsKind:
     """The posts of the users of one shard."""
 
     def __init__(self, users: UserTable, followers: Relations) -> None:
         """`users` and `followers` are written by the shard, whose kinds share them."""
         self.table = PostTable()
+        self.videos = PopularVideos(self.table, _POPULARITY_TENTHS)
         self.users = users
-        self.post_labels, self.author_labels = Labels(), Labels()
+        self.post_labels, self.author_labels = PostLabels(self.table), Labels()
         self._followers = followers
 
     @property
     def memory_bytes(self) -> int:
         """Memory held by all stores of this kind."""
         labels = self.post_labels.memory_bytes + self.author_labels.memory_bytes
-        return self.table.memory_bytes + labels
+        return self.table.memory_bytes + self.videos.memory_bytes + labels
 
     def apply(self, rows: Rows, engagements: Engagements) -> None:
         """Apply admitted rows."""
@@ -93,11 +110,13 @@ class PostsKind:
             _write_labels(labels.where(~of_post), "author_id", self.author_labels)
         theirs = engagements.where(engagements.of_author)
         self.table.count(theirs.post_ids, theirs.author_ids, theirs.kinds, theirs.times_ms)
+        self.videos.touch(np.concatenate([posts["post_id"], theirs.post_ids]))
 
     def in_network(
         self,
         author_ids: Ids,
         affinities: Floats,
+        real_graph: Floats,
         *,
         viewer_id: int,
         language: str,
@@ -106,25 +125,57 @@ class PostsKind:
         now_ms: int,
         max_hits: int,
         max_results: int,
+        excluded_ids: Ids,
         model: BinnedModel,
-    ) -> FoundPosts:
+        reputations: Reputations | None = None,
+        decay: AgeDecay | None = None,
+    ) -> FoundInNetwork:
         """The best recent posts of followed authors, by the light ranker (Earlybird's role).
 
-        Looks at the `max_hits` newest posts of the authors together, ranks them by what this
-        shard and the viewer's tie to the author (`affinities`, beside `author_ids`, both
-        sorted by id) say, and returns the first `max_results`: the best of all shards are
-        among the best of each.
+        Looks at the `max_hits` newest posts of the authors together, less `excluded_ids`
+        (sorted) and reposts of them; ranks them by what this shard and the viewer's ties to
+        the authors (`affinities` and `real_graph`, beside `author_ids`, sorted by id) say,
+        and returns the first `max_results`: the best of all shards are among the best of
+        each. Ranks are logits or, with `decay`, probabilities times its factors.
         """
-        rows = self.table.of_authors(author_ids, since_ms, until_ms, max_hits)
+        table = self.table
+        rows = table.of_authors(author_ids, since_ms, until_ms, max_hits + len(excluded_ids))
+        if len(excluded_ids):
+            excluded = positions_in(excluded_ids, table["post_ids"][rows]) >= 0
+            excluded |= positions_in(excluded_ids, table["repost_of_id"][rows]) >= 0
+            rows = rows[~excluded]
         if len(rows) > max_hits:
-            created, post_ids = self.table["created_ms"][rows], self.table["post_ids"][rows]
+            created, post_ids = table["created_ms"][rows], table["post_ids"][rows]
             rows = rows[np.lexsort((-post_ids, -created))[:max_hits]]
-        features = self._features(rows, language, now_ms)
-        authors = self.table["author_ids"][rows]
-        tie = viewer_features(authors, viewer_id, author_ids, author_ids, affinities)
-        logits = model.logits(np.concatenate([features, tie], axis=1))
-        best = np.lexsort((self.table["post_ids"][rows], -logits))[:max_results]
-        return self._found(rows[best], features[best], logits[best])
+        features = self._features(rows, language, now_ms, reputations)
+        authors = table["author_ids"][rows]
+        ties = (author_ids, author_ids, affinities, author_ids, real_graph)
+        tie = viewer_features(authors, viewer_id, *ties)
+        ranks = model.logits(np.concatenate([features, tie], axis=1))
+        if decay:
+            minutes = np.maximum(now_ms - table["created_ms"][rows], 0) // 60_000
+            ranks = (decay.factors(minutes) / (1 + np.exp(-ranks))).astype(np.float32)
+        best = np.lexsort((table["post_ids"][rows], -ranks))[:max_results]
+        rows = rows[best]
+        return FoundInNetwork(
+            self._found(rows, features[best], ranks[best]), table["reply_to_id"][rows]
+        )
+
+    def roots(self, post_ids: Ids) -> npt.NDArray[np.bool_]:
+        """Whether anybody may read each post, and it begins a conversation of its own.
+
+        It was created, not deleted, is neither reply nor repost, and its author is there and
+        not protected.
+        """
+        rows = self.table.rows_of(post_ids)
+        roots = rows >= 0
+        rows, table = rows[roots], self.table
+        authors = table["author_ids"][rows]
+        begins = (table["reply_to_id"][rows] == 0) & (table["repost_of_id"][rows] == 0)
+        begins &= (table["created_ms"][rows] > 0) & ~table["deleted"][rows]
+        begins &= ~self._of_authors("protected", self.users.rows_of(authors))
+        roots[roots] = begins & ~self.users.gone(authors)
+        return roots
 
     def newest_of(self, author_ids: Ids, since_ms: int, until_ms: int, limit: int) -> FoundPosts:
         """The newest posts of authors, created in [since_ms, until_ms), newest first."""
@@ -134,7 +185,14 @@ class PostsKind:
         blank = np.zeros((len(rows), len(POST_FEATURES)), np.float32)
         return self._found(rows, blank, blank[:, 0])
 
-    def popular(self, language: str, since_ms: int, now_ms: int, limit: int) -> FoundPosts:
+    def popular(
+        self,
+        language: str,
+        since_ms: int,
+        now_ms: int,
+        limit: int,
+        reputations: Reputations | None = None,
+    ) -> FoundPosts:
         """Recent posts that many engaged with, at most two of an author.
 
         The posts written last (`POPULAR_SCAN`), ordered by ln(1 + weighted engagements) less
@@ -148,17 +206,23 @@ class PostsKind:
         order = np.lexsort((self.table["post_ids"][rows], -score))
         nth_of_author = rank_within(self.table["author_ids"][rows[order]])
         best = order[nth_of_author < 2][:limit]
-        features = self._features(rows[best], language, now_ms)
+        features = self._features(rows[best], language, now_ms, reputations)
         return self._found(rows[best], features, score[best])
 
-    def hydrate(self, post_ids: Ids, language: str, now_ms: int) -> FoundPosts:
+    def hydrate(
+        self,
+        post_ids: Ids,
+        language: str,
+        now_ms: int,
+        reputations: Reputations | None = None,
+    ) -> FoundPosts:
         """What is known of given posts, in order; unknown ones have `created_ms` 0.
 
         A post that was replaced by an edit is answered by its newest version.
         """
         rows = self.table.newest_versions(self.table.rows_of(post_ids))
         known = rows >= 0
-        features = self._features(rows[known], language, now_ms)
+        features = self._features(rows[known], language, now_ms, reputations)
         found = self._found(rows[known], features, features[:, 0])
         if known.all():
             return found
@@ -186,25 +250,39 @@ class PostsKind:
             uris[at] = uri
         return uris
 
-    def _features(self, rows: npt.NDArray[np.int64], language: str, now_ms: int) -> Floats:
-        table = self.table
+    def _features(
+        self,
+        rows: npt.NDArray[np.int64],
+        language: str,
+        now_ms: int,
+        reputations: Reputations | None,
+    ) -> Floats:
+        table, words = self.table, self.users.words
         authors = table["author_ids"][rows]
         author_rows = self.users.rows_of(authors)
-        known = author_rows >= 0
-        verified = np.zeros(len(rows), bool)
-        verified[known] = self.users["verified"][author_rows[known]]
+        spoken = self._of_authors("language", author_rows)
+        about_authors = AuthorFacts(
+            followers=self._followers.degrees(authors),
+            verified=self._of_authors("verified", author_rows),
+            known=author_rows >= 0,
+            reputations=reputations.of(authors) if reputations else np.zeros(len(rows), np.float32),
+            same_language=(spoken > 0) & (spoken == words.find(language)),
+        )
+        find = table.languages.find
+        languages = Languages(find(language) if language else 0, find("en"), language == "en")
         facts = PostFacts(*(table[name] for name in PostFacts._fields))
-        followers = self._followers.degrees(authors)
-        reads = table.languages.find(language)
-        return post_features(facts, rows, AuthorFacts(followers, verified, known), reads, now_ms)
+        return post_features(facts, rows, about_authors, languages, now_ms)
+
+    def _of_authors(self, name: str, rows: npt.NDArray[np.int32]) -> Array:
+        """A column of the user table in rows (n,), zero where a row is −1."""
+        column, known = self.users[name], rows >= 0
+        values = np.zeros(len(rows), column.dtype)
+        values[known] = column[rows[known]]
+        return values
 
     def _found(self, rows: npt.NDArray[np.int64], features: Floats, ranks: Floats) -> FoundPosts:
         table = self.table
         authors = table["author_ids"][rows]
-        author_rows = self.users.rows_of(authors)
-        known = author_rows >= 0
-        protected = np.zeros(len(rows), bool)
-        protected[known] = self.users["protected"][author_rows[known]]
         linked = ("reply_to_author_id", "quote_of_author_id", "repost_of_author_id")
         return FoundPosts(
             post_ids=table["post_ids"][rows],
@@ -215,7 +293,7 @@ class PostsKind:
             linked_author_ids=np.stack([table[name][rows] for name in linked], axis=1),
             deleted=table["deleted"][rows],
             author_gone=self.users.gone(authors),
-            author_protected=protected,
+            author_protected=self._of_authors("protected", self.users.rows_of(authors)),
             is_reply=table["reply_to_id"][rows] > 0,
             has_uri=table["uri_bytes"][rows] > 0,
             features=features,

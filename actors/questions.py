@@ -1,12 +1,14 @@
 """What a timeline asks of shards; each question is answered where the data is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from actors.features.age_decay import AgeDecay
+from actors.features.reputation import Reputations
 from actors.graph import ViewerContext
-from actors.posts import FoundPosts
+from actors.posts import FoundInNetwork, FoundPosts
 from actors.state import ShardState
 from actors.stores.proof_ranking import Proofs
 from cluster.events import Kind
@@ -33,6 +35,7 @@ class AskInNetwork:
 
     viewer_id: int
     author_ids: Ids
+    """Sorted, without the viewer."""
     affinities: npt.NDArray[np.float32]
     language: str
     since_ms: int
@@ -41,12 +44,21 @@ class AskInNetwork:
     max_hits: int
     max_results: int
     model_version: str
+    reputation_version: str = ""
+    """Of Tweepcred; empty where there is none."""
+    real_graph: npt.NDArray[np.float32] | None = None
+    """Real Graph's scores of the authors; None where there are none."""
+    excluded_ids: Ids = field(default_factory=lambda: np.empty(0, np.int64))
+    """Posts not to be found, nor reposts of them; sorted."""
+    decay: AgeDecay | None = None
 
-    def answer(self, state: ShardState) -> FoundPosts:
+    def answer(self, state: ShardState) -> FoundInNetwork:
         """See `PostsKind.in_network`."""
+        scores = self.real_graph
         return state.posts.in_network(
             self.author_ids,
             self.affinities,
+            np.zeros(len(self.author_ids), np.float32) if scores is None else scores,
             viewer_id=self.viewer_id,
             language=self.language,
             since_ms=self.since_ms,
@@ -54,8 +66,22 @@ class AskInNetwork:
             now_ms=self.now_ms,
             max_hits=self.max_hits,
             max_results=self.max_results,
-            model=state.models.light_ranker(self.model_version),
+            excluded_ids=self.excluded_ids,
+            model=state.models.light_ranker(self.model_version).in_network,
+            reputations=_reputations(state, self.reputation_version),
+            decay=self.decay,
         )
+
+
+@dataclass(frozen=True)
+class AskRoots:
+    """Whether posts begin conversations that anybody may read; for their authors' shards."""
+
+    post_ids: Ids
+
+    def answer(self, state: ShardState) -> npt.NDArray[np.bool_]:
+        """See `PostsKind.roots`."""
+        return state.posts.roots(self.post_ids)
 
 
 @dataclass(frozen=True)
@@ -84,10 +110,14 @@ class AskPopular:
     since_ms: int
     now_ms: int
     limit: int
+    reputation_version: str = ""
 
     def answer(self, state: ShardState) -> FoundPosts:
         """See `PostsKind.popular`."""
-        return state.posts.popular(self.language, self.since_ms, self.now_ms, self.limit)
+        reputations = _reputations(state, self.reputation_version)
+        return state.posts.popular(
+            self.language, self.since_ms, self.now_ms, self.limit, reputations
+        )
 
 
 @dataclass(frozen=True)
@@ -111,10 +141,12 @@ class AskPosts:
     post_ids: Ids
     language: str
     now_ms: int
+    reputation_version: str = ""
 
     def answer(self, state: ShardState) -> FoundPosts:
         """See `PostsKind.hydrate`."""
-        return state.posts.hydrate(self.post_ids, self.language, self.now_ms)
+        reputations = _reputations(state, self.reputation_version)
+        return state.posts.hydrate(self.post_ids, self.language, self.now_ms, reputations)
 
 
 @dataclass(frozen=True)
@@ -207,3 +239,7 @@ class AskTrace:
     def answer(self, state: ShardState) -> bytes | None:
         """See `Traces.get`."""
         return state.traces.get(self.viewer_id, self.request_id, self.since_ms)
+
+
+def _reputations(state: ShardState, version: str) -> Reputations | None:
+    return state.models.reputations(version) if version else None

@@ -215,6 +215,7 @@ def _stores(state: ShardState) -> dict[str, _Store]:
     if state._graph:
         graph = state.graph
         found |= {"engaged": graph.engaged, "engaged_by": graph.engaged_by, "stays": graph.stays}
+        found["lists"] = graph.lists
     if state._posts:
         posts = state.posts
         found |= {"posts": posts.table, "post_labels": posts.post_labels}
@@ -231,6 +232,8 @@ def _graphs(state: ShardState) -> dict[str, Any]:
         "signals": graph.signals,
         "feedback": graph.feedback,
         "views": graph.views,
+        # Snapshots of before this graph was kept have no file of it, and restore without.
+        "videos": graph.videos,
     }
 
 

@@ -17,6 +17,7 @@ from actors.locks import ReadWriteLock
 from actors.models import ACTIVATED, OF_VECTORS, PROBLEMS, Models
 from actors.posts import USER_KINDS, PostsKind
 from actors.rows import Engagements, Rows
+from actors.scored_posts import ScoredCache
 from actors.stores.recent_ids import RecentIds
 from actors.stores.relations import Relations
 from actors.stores.users import UserTable
@@ -86,6 +87,7 @@ class ShardState:
         """By partition: the offset up to which a restored snapshot already holds its rows."""
         self.counters: Counter[str] = Counter()
         self.traces = Traces()
+        self.scored = ScoredCache(settings.sources.cached)
 
     @property
     def graph(self) -> GraphKind:

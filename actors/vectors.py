@@ -22,6 +22,7 @@ from actors.stores.cluster_search import (
     heads_of,
     search_communities,
 )
+from actors.stores.cluster_search_many import ManySearches, search_for_many
 from actors.stores.columns import Array
 from actors.stores.hnsw import HnswBase, Neighbours
 from actors.stores.nearest import NearestIndex
@@ -32,6 +33,7 @@ from actors.stores.post_embeddings import (
     PostEmbeddings,
 )
 from actors.stores.post_vectors import PostVectors
+from actors.stores.ranked_lists import RankedLists
 from actors.stores.recent_engagements import Changes, RecentEngagements
 from actors.stores.sparse_embeddings import Communities, Scores, SparseEmbeddings
 from actors.vector_models import DenseVectors, Float32s, VectorModels
@@ -47,6 +49,7 @@ VECTOR_TABLES = (*("recent_engagements", "embedded_posts", "embedding_entries", 
 _PREPARED_AT_ONCE = 2_000
 _LOOKED_AT_ONCE = 100_000
 _NO_MODELS = VectorModels("none+none")
+_NO_IDS = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -221,6 +224,13 @@ class VectorsKind:
         index = self._of(version).embeddings.index(now_ms)
         return search_communities(index, communities, weights, search, now_ms, floors)
 
+    def similar_to_many(
+        self, version: str, sources: SparseEmbeddings, searches: ManySearches, now_ms: int
+    ) -> RankedLists:
+        """Posts of this shard with communities like each source's; see `search_for_many`."""
+        index = self._of(version).embeddings.index(now_ms)
+        return search_for_many(index, sources, searches, now_ms)
+
     def community_heads(
         self, version: str, communities: Communities, limit: int, now_ms: int
     ) -> list[npt.NDArray[np.float64]]:
@@ -270,6 +280,30 @@ class VectorsKind:
             vector,
             limit,
             held.within(now_ms, now_ms - max_age_ms, now_ms - min_age_ms, excluded_post_id),
+        )
+
+    def near_many(
+        self,
+        version: str,
+        vectors: Float32s,
+        limit: int,
+        now_ms: int,
+        max_age_ms: int,
+        excluded_post_ids: Ids,
+    ) -> RankedLists:
+        """For each vector (n, D) what `near` finds; `excluded_post_ids` (n,) are 0 for none."""
+        found = [
+            self.near(version, vector, limit, now_ms, max_age_ms, excluded_post_id=excluded)
+            for vector, excluded in zip(vectors, excluded_post_ids.tolist(), strict=True)
+        ]
+        embeddings = self._of(version).embeddings
+        post_ids = np.concatenate([_NO_IDS, *(of.ids for of in found)])
+        return RankedLists(
+            np.cumsum([0, *(len(of.ids) for of in found)]),
+            post_ids,
+            embeddings.author_ids(post_ids),
+            embeddings.created_ms(post_ids),
+            np.concatenate([np.empty(0, np.float32), *(of.scores for of in found)]),
         )
 
     def near_trained(self, version: str, base: str, vector: Float32s, limit: int) -> Neighbours:

@@ -25,6 +25,7 @@ from actors.warm_models import (
     serve_tiny_models,
     warm_tables,
 )
+from actors.warm_sources import questions_of_sources, questions_of_vector_sources
 from cluster.artifacts import ArtifactStore
 from cluster.events import Kind
 from cluster.routing import route
@@ -82,7 +83,13 @@ def _events() -> pa.RecordBatch:
         {"kind": "follow", "actor_id": 1, "target_id": 2},
         *(
             {"kind": "post_create", "post_id": 10 + i, "author_id": 2 + i % 3, "text": f"Post {i}"}
+            | ({"video_duration_ms": 10_000} if i < 3 else {})
             for i in range(12)
+        ),
+        *(
+            {"kind": "video_watch", "actor_id": 2, "post_id": 10 + i, "author_id": 2 + i % 3}
+            | {"value": 9_000}
+            for i in range(3)
         ),
         *(
             {"kind": "favourite", "actor_id": 2, "post_id": 10 + i, "author_id": 2 + i % 3}
@@ -110,6 +117,7 @@ def _ask(state: ShardState) -> None:
             AskNewest(authors, _SINCE_MS, _NOW_MS, 5),
             AskPosts(posts, "en", _NOW_MS),
             AskUris(posts),
+            *questions_of_sources(1, authors, posts, _NOW_MS),
         ],
     )
 
@@ -129,7 +137,10 @@ def _warm_models(batch: pa.RecordBatch, settings: Settings, models: Models) -> N
     version = serve_tiny_models(state, users.tolist(), posts.tolist(), _NOW_MS)
     for offset, part in enumerate(route(batch, settings.log.lanes).values(), 1):
         state.apply(part, np.full(part.num_rows, offset), imported=False)
-    answers = _answered(state, questions_of_models(version, 1, users, posts, _NOW_MS))
+    dimension = state.vectors.models(version).dimension
+    asked = questions_of_models(version, 1, users, posts, _NOW_MS)
+    asked += questions_of_vector_sources(version, dimension, users, posts, _NOW_MS)
+    answers = _answered(state, asked)
     [left] = [answer for answer in answers if isinstance(answer, LeftLists)]
     _answered(state, [question_of_lists(left, users)])
     warm_tables(users)

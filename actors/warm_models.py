@@ -11,9 +11,11 @@ from actors.features.real_graph import RealGraphScores
 from actors.features.reputation import Reputations
 from actors.features.safety import ANY_LANGUAGE, NgramModel, SafetyModel
 from actors.graph_questions import AskLeft, AskPostFacts, AskSignals, AskTopicTastes, AskTwoHop
+from actors.retrieval_questions import AskSimilarMany
 from actors.signal_types import SignalType
 from actors.state import Question, ShardState
 from actors.stores.cluster_search import ClusterSearch, Similarity, floors_of, merge_found
+from actors.stores.cluster_search_many import ManySearches
 from actors.stores.sparse_embeddings import SparseEmbeddings
 from actors.two_hop import HOME_PAIRS, LeftLists
 from actors.vector_models import DenseVectors, VectorModels, contributions_of
@@ -81,6 +83,8 @@ def questions_of_models(
     )
     floors = floors_of([[np.ones(1)] * 2], 1)
     searches = [ClusterSearch(similarity) for similarity in Similarity]
+    n = len(author_ids) + 1
+    many = ManySearches(np.zeros(n), np.full(n, 86_400_000), np.zeros(n, np.int64))
     known = (np.sort(author_ids), np.ones(len(author_ids)))
     types = tuple(dict.fromkeys(left for left, _ in HOME_PAIRS))
     return [
@@ -91,6 +95,7 @@ def questions_of_models(
             for search in searches
             for given in (None, floors)
         ),
+        AskSimilarMany(version, sources, author_ids, many, now_ms),
         AskCommunityHeads(version, communities, 2, now_ms),
         AskEmbeddings(version, post_ids, now_ms),
         AskPairScores(version, sources, post_ids, now_ms),

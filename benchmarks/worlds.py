@@ -11,6 +11,7 @@ from cluster.ids import Ids
 from cluster.settings import DAY_MS
 
 _BATCH = 50_000
+_SHARE_AT_HOME = 0.8
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class DenseWorld:
     posts: int = 100_000
     favourites: int = 2_000_000
     seed: int = 0
+    communities: int = 1
+    """Users are divided among so many, and mostly keep to their own."""
 
     def batches(self, now_ms: int) -> Iterator[pa.RecordBatch]:
         """Events of the last day, by kind: follows, then posts, then favourites, by time."""
@@ -30,6 +33,7 @@ class DenseWorld:
         actors = np.repeat(self.user_ids(), self.follows)
         # Popularity falls with the rank of a user like a power, as on any social network.
         targets = 1 + (self.users * rng.random(n) ** 2).astype(np.int64)
+        targets = self._at_home(targets, actors, rng)
         apart = actors != targets
         times_ms = np.full(int(apart.sum()), now_ms - DAY_MS)
         yield from sliced(Kind.FOLLOW, times_ms, actor_id=actors[apart], target_id=targets[apart])
@@ -41,6 +45,7 @@ class DenseWorld:
 
         posts = (self.posts * rng.random(self.favourites) ** 1.5).astype(np.int64)
         actors = 1 + (self.users * rng.random(self.favourites) ** 1.3).astype(np.int64)
+        actors = self._at_home(actors, authors[posts], rng)
         age_ms = now_ms - created_ms[posts]
         favoured_ms = now_ms - (age_ms * rng.random(self.favourites)).astype(np.int64)
         order = np.argsort(favoured_ms)
@@ -51,6 +56,14 @@ class DenseWorld:
             post_id=post_ids[posts[order]],
             author_id=authors[posts[order]],
         )
+
+    def _at_home(self, user_ids: Ids, others: Ids, rng: np.random.Generator) -> Ids:
+        """Most of the users, each moved to the same place in the community of the other."""
+        if self.communities == 1:
+            return user_ids
+        n = self.communities
+        moved = np.minimum((user_ids - 1) // n * n + (others - 1) % n + 1, self.users)
+        return np.where(rng.random(len(user_ids)) < _SHARE_AT_HOME, moved, user_ids)
 
     def user_ids(self) -> Ids:
         """All users."""

@@ -124,7 +124,8 @@ class ForYouSettings(Group):
     in_network_results: int = 600
     max_seeds: int = 100
     edges_per_seed: int = 500
-    out_of_network_results: int = 800
+    out_of_network_results: int = 300
+    """Of the user-tweet-entity graph, by authors whom the viewer does not follow."""
     min_proof: int = Field(1, ge=1)
     max_proofs: int = 10
     popular_results: int = 200
@@ -211,7 +212,22 @@ PRESETS: dict[str, dict[str, Any]] = {
         "log": {"kind": "jetstream", "replicas": 3},
         "shards": {"count": 16},
         "for_you": {"skip_newest_ms": 15_000},
+        "sources": {
+            "cr_mixer": {"viewer_engines": ["interested_in"]},
+            "follow_recommendations": {"salsa_neighbours": 2_000},
+            "user_tweet_graph": {"min_query_degree": 10, "min_result_degree": 50},
+            "user_video_graph": {
+                "min_query_degree": 10,
+                "min_result_degree": 50,
+                "min_cooccurrence_posts": 5,
+            },
+        },
         "training": {
+            "light_ranker": {
+                "own_models": "always",
+                "in_network": {"negatives": 0.08},
+                "out_of_network": {"positives": 0.5, "negatives": 0.04},
+            },
             "tweepcred": {"max_iterations": 20, "tolerance": 1e-3, "scale": "published"},
             "twhin": {
                 "dimensions": 200,
@@ -245,6 +261,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "windows": _NO_WINDOWS,
         "vectors": {"max_age_ms": FOREVER_MS, "recent_ms": FOREVER_MS},
         "for_you": {"max_follows": 3_000},
+        "sources": {
+            "simclusters_ann": {"max_age_ms": FOREVER_MS},
+            "twhin_ann": {"max_age_ms": FOREVER_MS},
+        },
     },
 }
 

@@ -175,6 +175,28 @@ class TweepcredSettings(Group):
     """The line from log ranks to 0–100: through this graph's own extremes, or Twitter's."""
 
 
+class KeepRates(Group):
+    """Which share of the examples a model learns from; each then weighs as those left out."""
+
+    positives: float = Field(1.0, gt=0, le=1)
+    negatives: float = Field(1.0, gt=0, le=1)
+
+
+class LightRankerSettings(Group):
+    """The light ranker's two models; the published rates stand in preset `twitter`."""
+
+    in_network: KeepRates = KeepRates()
+    """Published: all positives, 8 % of the negatives."""
+    out_of_network: KeepRates = KeepRates()
+    """Published: half of the positives, 4 % of the negatives."""
+    min_positives: int = Field(100, ge=1)
+    """And as many negatives, to learn from: a side with fewer has no model of its own."""
+    own_models: Literal["always", "better"] = "better"
+    """Whether a side that has enough is served by its own model, as published, or only where
+    that does better on the latest part of the training examples than a model of both sides:
+    in societies of hundreds the one learns more from both."""
+
+
 class TrainingSettings(Group):
     """What the training jobs read and how much of it."""
 
@@ -189,6 +211,7 @@ class TrainingSettings(Group):
     bins: int = Field(16, ge=2, le=256)
     """Bins of each feature of the light ranker, one of them for zero."""
     seed: int = Field(0, ge=0)
+    light_ranker: LightRankerSettings = LightRankerSettings()
     tweepcred: TweepcredSettings = TweepcredSettings()
     real_graph: RealGraphSettings = RealGraphSettings()
     trust_and_safety: TrustAndSafetySettings = TrustAndSafetySettings()

@@ -71,6 +71,7 @@ _PAGE_EXAMPLE: Any = {
     "degraded": [],
     "reason": None,
     "model_version": "20260101-000000",
+    "candidates": {"in_network": {"found": 301, "only": 214}},
     "timings_ms": {"viewer_context": 0.9, "candidates": 1.9, "total": 5.6},
 }
 _EVENTS_EXAMPLE: Any = {
@@ -136,6 +137,14 @@ class ItemAnswer(BaseModel):
     reasons: list[ReasonAnswer]
 
 
+class FoundByAnswer(BaseModel):
+    """What one candidate source found."""
+
+    found: int
+    only: int
+    """Posts that no other source found."""
+
+
 class PageAnswer(BaseModel):
     """A page of a timeline."""
 
@@ -152,6 +161,8 @@ class PageAnswer(BaseModel):
     reason: str | None
     """Why the timeline is not an ordinary one: `cold_start`, `nothing_new`."""
     model_version: str
+    candidates: dict[str, FoundByAnswer]
+    """By source, what it found before copies were merged."""
     timings_ms: dict[str, float]
 
 
@@ -236,6 +247,10 @@ def page_json(page: Page) -> bytes:
             "degraded": page.degraded,
             "reason": page.reason,
             "model_version": page.model_version,
+            "candidates": {
+                name: {"found": by.found, "only": by.only}
+                for name, by in page.trace.sources.items()
+            },
             "timings_ms": page.timings_ms,
         }
     )

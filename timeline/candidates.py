@@ -67,9 +67,12 @@ class Candidates:
         return Candidates(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
     def of_source(self, number: int) -> "Candidates":
-        """The same candidates as found by the source of this number."""
-        sources = np.full(len(self), 1 << number, np.uint32)
-        return replace(self, sources=sources, source=np.full(len(self), number, np.int8))
+        """The same candidates as found by the source of this number.
+
+        Those that it has from other sources go on counting under these.
+        """
+        source = np.where(self.source < 0, np.int8(number), self.source)
+        return replace(self, sources=self.sources | np.uint32(1 << number), source=source)
 
     def with_scores(self, scores: npt.NDArray[np.floating]) -> "Candidates":
         """The same candidates with other scores."""

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
-from actors.features.binned import BinnedModel
+from actors.features.binned import BinnedModel, LightRanker
 from actors.features.light import FEATURES, positions_in
 from actors.graph import PUBLIC_CODES
 from actors.models import LIGHT_RANKER
@@ -116,7 +116,7 @@ def pack_trace(page: Page, kinds: Mapping[str, str]) -> bytes:
     return _HEAD.pack(_SCHEMA_VERSION, raw.size) + content
 
 
-def why(trace: bytes, post_id: int, light_ranker: Callable[[str], BinnedModel]) -> dict[str, Any]:
+def why(trace: bytes, post_id: int, light_ranker: Callable[[str], LightRanker]) -> dict[str, Any]:
     """What a trace says about a post; ids are strings.
 
     `verdict` is `shown`, `dropped` (then `dropped_by` names the stage) or
@@ -173,7 +173,7 @@ def _score(
     reached: list[dict[str, Any]],
     features: Mapping[str, float],
     version: str,
-    light_ranker: Callable[[str], BinnedModel],
+    light_ranker: Callable[[str], LightRanker],
 ) -> dict[str, Any] | None:
     """What ranked the post: scores set, factors applied, and what came of them."""
     score: dict[str, Any] = {}
@@ -191,7 +191,7 @@ def _score(
         return None
     if LIGHT_RANKER in score:
         try:
-            model = light_ranker(version)
+            model = light_ranker(version).of(features.get("is_followed", 0.0) > 0)
         except (LookupError, OSError, ValueError):
             model = None
         if model is not None and set(model.names) <= features.keys():

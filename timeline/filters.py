@@ -21,13 +21,18 @@ def not_protected(query: Query, candidates: Candidates) -> Mask:
     return keep
 
 
-def recent(query: Query, candidates: Candidates) -> Mask:
-    """Posts within the window of their side; a light user's network has the longer one."""
+def recent(windowed: int, query: Query, candidates: Candidates) -> Mask:
+    """Posts within the window of their side; a light user's network has the longer one.
+
+    `windowed` are the sources (bits) that leave the windows to this filter: where they look,
+    the age of a post is not known. What any other source found too is as old as that allows.
+    """
     windows = query.settings.windows
     age_ms = query.now_ms - candidates.created_ms
     followed = candidates.feature("is_followed") > 0
     longest = max(windows.in_network_ms, windows.in_network_light_ms)
     keep: Mask = np.where(followed, age_ms <= longest, age_ms <= windows.out_of_network_ms)
+    keep |= (candidates.sources & np.uint32(~windowed & 0xFFFFFFFF)) > 0
     return keep & (age_ms >= 0)
 
 

@@ -3,14 +3,17 @@
 import numpy as np
 
 from actors.features.light import PROOF_FEATURES, VIEWER_FEATURES, viewer_features
+from actors.features.reputation import TWEEPCRED
 from actors.models import LIGHT_RANKER
 from actors.questions import AskContext, AskGone, AskPosts
 from actors.router import shards_of
 from actors.state import Failed, Question
 from actors.stores.columns import Array
 from actors.tastes import AskTastes, seeding
+from actors.viewer_questions import AskScored
 from timeline.candidates import N_POST_FEATURES, Candidates, Mask, first_copies
 from timeline.query import Query
+from timeline.sources.cached import usable
 
 _N_WITH_VIEWER = N_POST_FEATURES + len(VIEWER_FEATURES)
 _VIEWER_SHARE = 0.4
@@ -30,16 +33,23 @@ def fetch_viewer(query: Query) -> bool:
         AskContext(query.viewer_id, query.now_ms, settings.max_follows, settings.max_seen),
         AskTastes(query.viewer_id, seeding(sources.signals), sources.max_signals, query.now_ms),
     ]
+    use_cache = query.recorded and sources.cached.ttl_ms > 0
+    if use_cache:
+        questions.append(AskScored(query.viewer_id, query.now_ms))
     reply = query.ask({shard: questions}, _VIEWER_SHARE).replies.get(shard)
     if reply is None or isinstance(reply.answers[0], Failed):
         query.note("viewer_context")
         return False
-    query.context, tastes = reply.answers
+    query.context, tastes = reply.answers[:2]
     if isinstance(tastes, Failed):
         query.note("viewer_tastes")
     else:
         query.tastes = tastes
-    query.versions = {LIGHT_RANKER: reply.active.get(LIGHT_RANKER, query.fallback_version)}
+    if use_cache and not isinstance(reply.answers[2], Failed):
+        query.cached = usable(query, reply.answers[2])
+    reputations = {name: reply.active[name] for name in (TWEEPCRED,) if name in reply.active}
+    ranker = reply.active.get(LIGHT_RANKER, query.fallback_version)
+    query.versions = {LIGHT_RANKER: ranker, **reputations}
     if not query.viewer.known:
         query.reason = "cold_start"
     return not query.viewer.gone
@@ -65,6 +75,8 @@ def complete(query: Query, candidates: Candidates) -> Candidates:
         np.sort(viewer.follows),
         viewer.affine_ids,
         viewer.affinities,
+        query.tastes.affine_ids,
+        query.tastes.real_graph,
     )
     if query.proof is not None:
         proof = query.proof.features(columns["post_ids"])
@@ -87,9 +99,10 @@ def _learn(query: Query, columns: dict[str, Array], unknown: Mask, reposts: Mask
         )
         for shard in np.union1d(homes[unknown], reposted_homes[reposts]).tolist()
     }
+    reputations = query.versions.get(TWEEPCRED, "")
     wave: dict[int, list[Question]] = {
         shard: [
-            AskPosts(post_ids[rows], query.viewer.language, query.now_ms),
+            AskPosts(post_ids[rows], query.viewer.language, query.now_ms, reputations),
             AskGone(reposted_ids[theirs], reposted_authors[theirs]),
         ]
         for shard, (rows, theirs) in asked.items()

@@ -75,8 +75,8 @@ class Metrics:
         """Count what one page took and found."""
         for stage in page.trace.stages:
             self._stages.labels(page.product, stage.name).observe(stage.ms / 1000)
-        for source, n in page.trace.per_source.items():
-            self._candidates.labels(page.product, source).inc(n)
+        for source, by in page.trace.sources.items():
+            self._candidates.labels(page.product, source).inc(by.found)
         for what in page.degraded:
             self._degraded.labels(page.product, what).inc()
 

@@ -7,7 +7,7 @@ here*, and *why is that one not*, need no code of their own in any stage.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +16,17 @@ from cluster.ids import Ids
 from timeline.candidates import NONE, Candidates, Floats, Mask, concatenate, first_copies
 from timeline.findings import Finding, ask_together
 from timeline.query import Query
+from timeline.sources.cached import gate
+
+T = TypeVar("T")
 
 
 class Source(Protocol):
     """Finds candidates; `name` says which system of the original it is."""
 
     name: str
+    gated: bool
+    """Whether it need not be asked while enough of its posts are cached for the viewer."""
 
     def find(self, query: Query) -> Finding[Candidates]:
         """A generator that yields what it asks, and returns candidates, best first.
@@ -110,6 +115,17 @@ class StageTrace:
     """Scores set, or factors applied."""
 
 
+@dataclass(frozen=True)
+class FoundBy:
+    """What one source found."""
+
+    found: int
+    only: int
+    """Posts that no other source found: its unique contribution."""
+    ms: float | None = field(default=None, compare=False)
+    """Until it was found, waves shared with others included; None for a source that failed."""
+
+
 @dataclass
 class Trace:
     """What a request did, stage by stage."""
@@ -117,8 +133,8 @@ class Trace:
     stages: list[StageTrace] = field(default_factory=list)
     found: Candidates = NONE
     """Every candidate as merged and completed, before the first filter."""
-    per_source: dict[str, int] = field(default_factory=dict)
-    """Candidates that each source found, before they were merged."""
+    sources: dict[str, "FoundBy"] = field(default_factory=dict)
+    """What each source found, before copies were merged."""
 
     def timings_ms(self) -> dict[str, float]:
         """Milliseconds by stage."""
@@ -193,10 +209,29 @@ class Pipeline:
 
 
 def _retrieve(stage: Retrieve, query: Query, trace: Trace) -> Candidates:
-    named = {source.name: source.find(query) for source in stage.sources}
-    parts = []
-    for number, found in enumerate(ask_together(query, named, stage.share).values()):
-        mine = found or NONE
-        trace.per_source[stage.sources[number].name] = len(mine)
-        parts.append(mine.of_source(number))
-    return first_copies(concatenate(parts)) if parts else NONE
+    enough = query.settings.sources.cached.enough
+    asked = {
+        source.name: number
+        for number, source in enumerate(stage.sources)
+        if not source.gated or gate(query.cached, source.name, enough)
+    }
+    took_ms: dict[str, float] = {}
+    named = {
+        name: _timed(stage.sources[number].find(query), name, took_ms)
+        for name, number in asked.items()
+    }
+    found = ask_together(query, named, stage.share)
+    parts = {n: part.of_source(asked[n]) for n, part in found.items() if part is not None}
+    merged = first_copies(concatenate(list(parts.values()))) if parts else NONE
+    for name, number in asked.items():
+        only = int(np.count_nonzero(merged.sources == 1 << number))
+        n_found = len(parts[name]) if name in parts else 0
+        trace.sources[name] = FoundBy(n_found, only, took_ms.get(name))
+    return merged
+
+
+def _timed(finding: Finding[T], name: str, took_ms: dict[str, float]) -> Finding[T]:
+    started = time.perf_counter()
+    found = yield from finding
+    took_ms[name] = (time.perf_counter() - started) * 1000
+    return found

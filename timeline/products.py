@@ -5,25 +5,66 @@ from functools import partial
 from actors.models import Models
 from timeline import filters, mixing
 from timeline.hydration import complete, fetch_viewer
-from timeline.pipeline import Extend, Filter, Pipeline, Prepare, Rescore, Retrieve, Score, Select
+from timeline.pipeline import (
+    Extend,
+    Filter,
+    Pipeline,
+    Prepare,
+    Rescore,
+    Retrieve,
+    Score,
+    Select,
+    Source,
+)
 from timeline.scoring import author_diversity, light_ranker
+from timeline.sources.backfill import Backfill
+from timeline.sources.cached import Cached
+from timeline.sources.cr_mixer import CrMixer
+from timeline.sources.follow_recommendations import FollowRecommendations
 from timeline.sources.following import Following
 from timeline.sources.in_network import InNetwork
+from timeline.sources.lists import Lists
 from timeline.sources.popular import Popular
+from timeline.sources.popular_videos import PopularVideos
 from timeline.sources.user_tweet_entity_graph import UserTweetEntityGraph
+
+
+def for_you_sources() -> list[Source]:
+    """The candidate sources in the order of their merging: a post counts under the first."""
+    found: list[Source] = [
+        InNetwork(),
+        UserTweetEntityGraph(),
+        CrMixer(),
+        FollowRecommendations(),
+        Lists(),
+        PopularVideos(),
+        Backfill(),
+        Popular(),
+    ]
+    names = [Cached.name, *(source.name for source in found)]
+    return [Cached(names), *found]
+
+
+_WINDOWED = ("in_network", "user_tweet_entity_graph", "popular", "cached")
+"""Sources that do not know how old a post is, or leave the windows to the filter; what is
+cached passed it before."""
 
 
 def for_you(models: Models) -> Pipeline:
     """Candidates of all sources, ranked, filtered and mixed."""
+    sources = for_you_sources()
+    names = [source.name for source in sources]
+    windowed = sum(1 << names.index(name) for name in _WINDOWED)
+    backfill = names.index("backfill")
     return Pipeline(
         "for_you",
         [
             Prepare("viewer_context", fetch_viewer),
-            Retrieve("candidates", [InNetwork(), UserTweetEntityGraph(), Popular()]),
+            Retrieve("candidates", sources),
             Extend("hydration", complete),
             Filter("unknown_or_deleted", filters.known),
             Filter("protected", filters.not_protected),
-            Filter("window", filters.recent),
+            Filter("window", partial(filters.recent, windowed)),
             Filter("own_posts", filters.not_own),
             Filter("blocked", filters.not_blocked),
             Filter("muted", filters.not_muted),
@@ -34,6 +75,7 @@ def for_you(models: Models) -> Pipeline:
             Score("light_ranker", partial(light_ranker, models)),
             Rescore("author_diversity", author_diversity),
             Select("best_per_author", mixing.best_per_author_out_of_network),
+            Select("few_of_backfill", partial(mixing.few_of_backfill, backfill)),
             Select("page", mixing.page),
         ],
     )

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from actors.graph import ViewerContext
 from actors.router import Gathered, Router, Wave, shards_of
+from actors.scored_posts import NOTHING_SCORED, ScoredPosts
 from actors.social_proof import SocialProof
 from actors.tastes import Tastes
 from cluster.ids import Ids
@@ -36,6 +37,13 @@ class Query:
     before: tuple[int, int] | None = None
     """Following: only posts before this (creation time in ms, post id)."""
     context: ViewerContext | None = None
+    recorded: bool = False
+    """Whether this is an ordinary request: it may use what the last ones left, and leaves
+    something itself. Others have the same answer whatever came before."""
+    widths: Mapping[str, float] = field(default_factory=dict)
+    """By source, the share of its fetch that is asked for (quality factors)."""
+    cached: ScoredPosts = NOTHING_SCORED
+    """Unseen posts that were scored for the viewer a moment ago."""
     tastes: Tastes = field(default_factory=Tastes)
     """What the viewer likes, as far as it is known and asked for."""
     fallback_version: str = "untrained"
@@ -62,6 +70,10 @@ class Query:
         if self.context is None:
             raise LookupError("the viewer's context was not fetched")
         return self.context
+
+    def width(self, source: str, size: int) -> int:
+        """How many a source asks for of `size`, by how fast it was lately; one at least."""
+        return max(int(size * self.widths.get(source, 1.0)), 1)
 
     def left_s(self) -> float:
         """Time left before the deadline."""

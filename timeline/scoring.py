@@ -7,12 +7,21 @@ from actors.posts import rank_within
 from timeline.candidates import Candidates, Floats
 from timeline.mixing import best_first
 from timeline.query import Query
+from timeline.sources.cached import known_scores
 
 
 def light_ranker(models: Models, query: Query, candidates: Candidates) -> Floats:
-    """The probability of an engagement, by the version this request began with."""
-    logits = models.light_ranker(query.versions[LIGHT_RANKER]).logits(candidates.features)
-    return (1.0 / (1.0 + np.exp(-logits))).astype(np.float32)
+    """The probability of an engagement, by the version this request began with.
+
+    Posts of followed authors are judged by the in-network model, others by the other one.
+    What was scored a moment ago keeps its score.
+    """
+    known, scores = known_scores(query.cached, candidates.post_ids)
+    rest = candidates if not known.any() else candidates.take(~known)
+    ranker = models.light_ranker(query.versions[LIGHT_RANKER])
+    logits = ranker.logits(rest.features, rest.feature("is_followed") > 0)
+    scores[~known] = 1.0 / (1.0 + np.exp(-logits))
+    return scores
 
 
 def author_diversity(query: Query, candidates: Candidates) -> Floats:

@@ -16,9 +16,12 @@ import numpy as np
 import pyarrow as pa
 
 from actors.features.light import FEATURES
+from actors.models import LIGHT_RANKER
 from actors.questions import PutTrace
 from actors.router import Router, shards_of
-from actors.state import Failed
+from actors.scored_posts import ScoredPosts
+from actors.state import Failed, Question
+from actors.viewer_questions import PutScored
 from cluster.events import Kind
 from cluster.ids import id_of_string, mix64
 from cluster.ingest import Appender
@@ -28,6 +31,7 @@ from cluster.routing import encode, route
 from cluster.settings import Settings
 from cluster.validation import check_batch
 from timeline.explain import half_precision, pack_trace
+from timeline.sources.cached import to_cache
 from timeline.timelines import Page
 
 SAMPLE = 0.05
@@ -44,7 +48,7 @@ _TRACE_TIMEOUT_S = 1.0
 
 def settings_version(settings: Settings) -> str:
     """A short name for the settings that shape timelines."""
-    shaping = settings.model_dump_json(include={"for_you", "windows", "graph"})
+    shaping = settings.model_dump_json(include={"for_you", "sources", "windows", "graph"})
     return hashlib.blake2b(shaping.encode(), digest_size=6).hexdigest()
 
 
@@ -210,7 +214,7 @@ class Recorder:
     def _record(self, pages: Sequence[Page]) -> None:
         if not pages:
             return
-        self._put_traces(pages)
+        self._tell_shards(pages)
         served = [page for page in pages if len(page.shown)]
         if not served:
             return
@@ -230,17 +234,31 @@ class Recorder:
             _LOG.warning("served events were not logged: %s", error)
             self._dropped("append", len(served))
 
-    def _put_traces(self, pages: Sequence[Page]) -> None:
+    def _scored(self, page: Page) -> ScoredPosts | None:
+        """What the model said of the page's candidates, for the viewer's next request."""
+        if self._settings.sources.cached.ttl_ms == 0:
+            return None
+        for stage in page.trace.stages:
+            post_ids, scores = stage.post_ids, stage.values
+            if stage.name == LIGHT_RANKER and post_ids is not None and scores is not None:
+                found, names = page.trace.found, page.source_names
+                return to_cache(found, post_ids, scores, names, page.cached, page.now_ms)
+        return None
+
+    def _tell_shards(self, pages: Sequence[Page]) -> None:
         viewers = np.array([page.viewer_id for page in pages], np.int64)
         homes = shards_of(viewers, self._router.n_shards).tolist()
-        wave: dict[int, list[PutTrace]] = {}
+        wave: dict[int, list[Question]] = {}
         now_ms = self._clock()
         for home, page in zip(homes, pages, strict=True):
             trace = pack_trace(page, self._kinds[page.product])
             put = PutTrace(page.viewer_id, page.request_id, now_ms, trace)
             wave.setdefault(home, []).append(put)
+            scored = self._scored(page)
+            if scored is not None:
+                wave[home].append(PutScored(page.viewer_id, scored, now_ms))
         replies = self._router.ask(wave, _TRACE_TIMEOUT_S).replies
-        for home, puts in wave.items():
+        for home in wave:
             answers = replies[home].answers if home in replies else [Failed("no answer")]
             if any(isinstance(answer, Failed) for answer in answers):
-                self._dropped("trace", len(puts))
+                self._dropped("trace", homes.count(home))

@@ -21,6 +21,7 @@ from cluster.settings import Settings
 from timeline import products
 from timeline.cursors import ExpiredCursor, InvalidCursor
 from timeline.explain import UnreadableTrace, pack_trace, stage_kinds, why
+from timeline.follow_recommendations.service import AccountRecommendations
 from timeline.metrics import Metrics
 from timeline.parameters import Exactly
 from timeline.representations import Representations
@@ -73,6 +74,9 @@ class Service:
         self.representations = Representations(
             *(settings, router, ArtifactStore(settings.data_dir / "artifacts")),
             lambda: self._as_of_ms or self._clock(),
+        )
+        self.recommendations = AccountRecommendations(
+            settings, router, lambda: self._as_of_ms or self._clock()
         )
         self._ingest = Ingest(settings, appender, flush_archive)
         self.recorder = Recorder(
@@ -178,7 +182,11 @@ class Service:
             if product == FOLLOWING:
                 return self._timelines.following(viewer_id, limit, cursor=cursor, **common)
             seed = exactly.seed or 0
-            return self._timelines.for_you(viewer_id, limit, cursor=cursor, seed=seed, **common)
+            # What was cached a moment ago is no answer to a question about an exact instant.
+            recorded = exactly.record and not exactly.asked and self._as_of_ms is None
+            return self._timelines.for_you(
+                viewer_id, limit, cursor=cursor, seed=seed, recorded=recorded, **common
+            )
         except InvalidCursor as error:
             raise ProblemError("invalid-cursor", str(error)) from error
         except ExpiredCursor as error:

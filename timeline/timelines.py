@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from actors.models import Models
+from actors.models import LIGHT_RANKER, Models
 from actors.questions import AskUris
 from actors.router import Router, shards_of
+from actors.scored_posts import NOTHING_SCORED, ScoredPosts
 from actors.state import Failed
 from cluster.settings import Settings
 from timeline import products
@@ -16,10 +17,13 @@ from timeline.candidates import Candidates
 from timeline.cursors import Cursor, Cursors
 from timeline.filters import chain_hashes, originals_of
 from timeline.pipeline import Pipeline, Trace
+from timeline.quality_factor import QualityFactors
 from timeline.query import Query
 from timeline.reasons import Reason, reasons_of
 
 _URI_BUDGET_S = 0.2
+SCALED = ("in_network", "user_tweet_entity_graph", "cr_mixer", "follow_recommendations")
+"""Sources that are asked for less while they are slow (the published ones)."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,8 @@ class Page:
     trace: Trace = field(repr=False)
     source_names: list[str] = field(repr=False)
     model_version: str = ""
+    cached: ScoredPosts = field(default=NOTHING_SCORED, repr=False)
+    """What the request had from the ones before it."""
 
 
 class Timelines:
@@ -64,6 +70,9 @@ class Timelines:
         self._router = router
         self._cursors = Cursors(cursor_secret, settings.http.cursor_ttl_s)
         self._products: list[Pipeline] = [products.for_you(models), products.following()]
+        factors = settings.sources.quality_factor
+        targets_ms = dict.fromkeys(SCALED, factors.fetch_target_ms)
+        self._widths = QualityFactors(factors, targets_ms, time.monotonic)
 
     def for_you(
         self,
@@ -74,12 +83,13 @@ class Timelines:
         cursor: str | None = None,
         seed: int = 0,
         deadline_s: float = 1e9,
+        recorded: bool = False,
     ) -> Page:
-        """A page of For You. `deadline_s` is on the monotonic clock.
+        """A page of For You. `deadline_s` is on the monotonic clock; `recorded` as in `Query`.
 
         Raises `InvalidCursor` and `ExpiredCursor`.
         """
-        return self._page(0, viewer_id, limit, now_ms, cursor, seed, deadline_s)
+        return self._page(0, viewer_id, limit, now_ms, cursor, seed, deadline_s, recorded)
 
     def following(
         self,
@@ -91,7 +101,7 @@ class Timelines:
         deadline_s: float = 1e9,
     ) -> Page:
         """A page of Following, newest first; raises as `for_you`."""
-        return self._page(1, viewer_id, limit, now_ms, cursor, 0, deadline_s)
+        return self._page(1, viewer_id, limit, now_ms, cursor, 0, deadline_s, recorded=False)
 
     def _page(
         self,
@@ -102,6 +112,7 @@ class Timelines:
         cursor_text: str | None,
         seed: int,
         deadline_s: float,
+        recorded: bool,
     ) -> Page:
         product = self._products[number]
         query = Query(
@@ -113,6 +124,8 @@ class Timelines:
             router=self._router,
             seed=seed,
             deadline_s=deadline_s,
+            recorded=recorded,
+            widths=self._widths.factors() if recorded else {},
         )
         if cursor_text is not None:
             cursor = self._cursors.decode(cursor_text, number, viewer_id, now_ms)
@@ -121,6 +134,8 @@ class Timelines:
                 query.before = (cursor.before_ms, cursor.before_id)
         started = time.perf_counter()
         shown, trace = product.run(query)
+        if recorded:
+            self._learn_speed(trace)
         if not len(shown) and number == 0 and "viewer_context" not in query.degraded:
             query.reason = query.reason or "nothing_new"
         items = self._items(query, product, shown)
@@ -139,8 +154,15 @@ class Timelines:
             shown=shown,
             trace=trace,
             source_names=product.source_names,
-            model_version=query.versions.get("light_ranker", ""),
+            model_version=query.versions.get(LIGHT_RANKER, ""),
+            cached=query.cached,
         )
+
+    def _learn_speed(self, trace: Trace) -> None:
+        target_ms = self._settings.sources.quality_factor.fetch_target_ms
+        for name, by in trace.sources.items():
+            if name in SCALED:
+                self._widths.record(name, by.ms or target_ms, failed=by.ms is None)
 
     def _items(self, query: Query, product: Pipeline, shown: Candidates) -> list[Item]:
         if not len(shown):

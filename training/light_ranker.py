@@ -1,21 +1,24 @@
-"""The light ranker: a logistic regression over binned features (Earlybird's form), trained."""
+"""The light ranker, trained: two logistic regressions over binned features (Earlybird's form).
+
+One learns from what was shown of followed authors, the other from the rest, each with its own
+sampling; see `training.examples` for labels and weights.
+"""
 
 import math
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
-from sklearn.linear_model import LogisticRegression
 
-from actors.features.binned import BinnedModel, untrained
+from actors.features.binned import BinnedModel, LightRanker, untrained
 from actors.features.light import FEATURES
-from actors.models import LIGHT_RANKER, LIGHT_RANKER_SCHEMA
+from actors.models import LIGHT_RANKER, LIGHT_RANKER_SCHEMA, SIDES
 from cluster.archive import Archive
 from cluster.artifacts import ArtifactStore
 from cluster.settings import Settings
-from cluster.training_settings import TrainingSettings
+from cluster.training_settings import KeepRates, TrainingSettings
+from training.binned import PAD, fit
 from training.dataset import MIN_POSITIVES, Dataset, build
 from training.examples import Examples
 from training.job import Progress, Trained, TrainingError, silent
@@ -23,10 +26,7 @@ from training.metrics import probability_metrics, ranking_metrics
 
 Floats = npt.NDArray[np.float32]
 
-INVERSE_L2 = 0.03
-"""scikit-learn's C: bins into which few examples fall stay near zero."""
-TOLERANCE = 1e-4
-MAX_ITERATIONS = 1_000
+_IS_FOLLOWED = FEATURES.index("is_followed")
 _COUNTED = ("favourites", "reposts", "replys", "quotes", "bookmarks", "shares", "clicks")
 
 
@@ -40,12 +40,14 @@ def train(
 ) -> Trained:
     """Learn from everything archived before `until_ms` and write a new `light_ranker`.
 
-    The metrics are those on the validation part, of the model (`auc`) and of what it has to
-    beat (`untrained_auc`, `recency_auc`, `popularity_auc`).
+    The metrics are those on the validation part, of the two models, each where it serves
+    (`auc`), and of what they have to beat (`untrained_auc`, `recency_auc`, `popularity_auc`);
+    the same of each side begin with its name (`in_network_auc`).
 
     Trains on the earlier examples and judges by the latest `validation_share` of them,
-    beside recency, popularity and the untrained model. The same archive, settings and
-    `until_ms` give the same weights. Activating the version is another's business.
+    beside recency, popularity and the untrained model. A side whose own examples teach less
+    than all is served by a model of all (`LightRankerSettings`). The same archive, settings
+    and `until_ms` give the same weights. Activating the version is another's business.
 
     Raises `TrainingError`, naming what is missing, where there is too little to learn from;
     nothing is written then.
@@ -55,19 +57,23 @@ def train(
     built_s = time.perf_counter()
     progress("training", 0.0)
     earlier, later = split_by_time(data.examples, settings.training.validation_share)
-    model = _fit_part(data, earlier, settings.training)
+    ranker, own = _fit_sides(data, earlier, settings.training)
     fitted_s = time.perf_counter()
     metrics: dict[str, float | int | str] = {
-        **_judge(data, later, model, settings.training.seed),
+        **_judge(data, later, ranker, settings.training.seed),
         "source": data.source,
         **_counts(data, earlier, later),
     }
+    metrics |= {f"{side}_own_model": int(side in own) for side in SIDES}
     details = {
-        "bins": _readable(model),
-        "importance": _importance(model, data.features[earlier]),
-        "settings": settings.training.model_dump(),
+        side: {
+            "bins": _readable(ranker.of(followed)),
+            "importance": _importance(ranker.of(followed), data.features[earlier]),
+        }
+        for side, followed in zip(SIDES, (True, False), strict=True)
     }
-    version = _write(artifacts, model, metrics, details, data.data_range_ms)
+    details["settings"] = settings.training.model_dump(mode="json")
+    version = _write(artifacts, ranker, metrics, details, data.data_range_ms)
     progress("training", 1.0)
     seconds = {"dataset": built_s - began_s, "fit": fitted_s - built_s}
     return Trained(LIGHT_RANKER, version, metrics, seconds)
@@ -96,94 +102,136 @@ def split_by_time(
     return parts
 
 
-def fit(
-    features: Floats,
+def sampled(
     labels: npt.NDArray[np.bool_],
     weights: npt.NDArray[np.float32],
-    names: tuple[str, ...],
-    n_bins: int,
-) -> BinnedModel:
-    """The model of least weighted log loss with an L2 penalty; features of shape (n, names)."""
-    edges = bin_edges(features, n_bins)
-    bins = _bins(features, edges)
-    n, k = bins.shape
-    columns = (bins + np.arange(k) * n_bins).astype(np.int32)
-    hot = sparse.csr_matrix(
-        (np.ones(n * k), columns.ravel(), np.arange(0, n * k + 1, k)), shape=(n, k * n_bins)
-    )
-    regression = LogisticRegression(C=INVERSE_L2, max_iter=MAX_ITERATIONS, tol=TOLERANCE)
-    regression.fit(hot, labels, sample_weight=weights.astype(np.float64))
-    found = regression.coef_.reshape(k, n_bins).astype(np.float32)
-    n_edges = (edges < _PAD).sum(axis=1)
-    # Values beyond the last edge, infinity among them, stay in the last real bin.
-    last = np.minimum(np.arange(n_bins)[None, :], n_edges[:, None])
-    found = np.take_along_axis(found, last, axis=1)
-    # Rounded as an artifact keeps it, so that what was judged is what will serve.
-    return BinnedModel(names, edges, found, float(np.float32(regression.intercept_[0])))
+    rates: KeepRates,
+    rng: np.random.Generator,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Which of n examples to learn from, drawn by label, and what each weighs then.
 
-
-def bin_edges(features: Floats, n_bins: int) -> Floats:
-    """Edges of shape (features, n_bins − 1): quantiles of what is above 0, and 0 apart.
-
-    Edges lie halfway between values that occur, so that a count rounded to float16, as
-    served, stays in its bin. Features of few values get a bin a value. Unused edges are the
-    largest float32.
+    A weight is divided by the rate, so that on average nothing changes but the number of
+    examples. (The original draws for each label of an example; ours are drawn as a whole.)
     """
-    edges = np.full((features.shape[1], n_bins - 1), _PAD, np.float32)
-    for i in range(features.shape[1]):
-        column = features[:, i].astype(np.float64)
-        values, counts = np.unique(column[np.isfinite(column)], return_counts=True)
-        if len(values) < 2:
-            continue
-        middles = (values[1:] + values[:-1]) / 2
-        if len(middles) >= n_bins:
-            starts = int(values[0] == 0)
-            below = np.cumsum(counts)[starts:]
-            already = below[0] - counts[starts]
-            n_quantiles = n_bins - starts
-            wanted = already + (below[-1] - already) * np.arange(1, n_quantiles) / n_quantiles
-            at = np.minimum(np.searchsorted(below, wanted), len(below) - 2) + starts
-            middles = middles[np.unique(np.concatenate([np.arange(starts), at]))]
-        found = np.unique(middles.astype(np.float32))
-        edges[i, : len(found)] = found
-    return edges
+    rate = np.where(labels, rates.positives, rates.negatives)
+    rows = np.flatnonzero(rng.random(len(labels)) < rate)
+    return rows, (weights[rows] / rate[rows]).astype(np.float32)
 
 
-_PAD = np.finfo(np.float32).max
-
-
-def _bins(features: Floats, edges: Floats) -> npt.NDArray[np.int64]:
-    bins = np.empty(features.shape, np.int64)
-    for i in range(features.shape[1]):
-        # An infinite value passes even the padding: into the last real bin with it.
-        found = np.searchsorted(edges[i], features[:, i], side="right")
-        bins[:, i] = np.minimum(found, (edges[i] < _PAD).sum())
-    return bins
-
-
-def _fit_part(
+def _fit_sides(
     data: Dataset, rows: npt.NDArray[np.int64], settings: TrainingSettings
-) -> BinnedModel:
-    examples = data.examples
-    return fit(
-        data.features[rows], examples.labels[rows], examples.weights[rows], FEATURES, settings.bins
-    )
+) -> tuple[LightRanker, tuple[str, ...]]:
+    """The pair of models, and which sides have one of their own."""
+    parts = _parts(data, rows, settings)
+    enough = settings.light_ranker.min_positives
+    own = []
+    for side, part in parts.items():
+        labels = data.examples.labels[part.rows]
+        if min(labels.sum(), (~labels).sum()) >= enough:
+            own.append(side)
+    if own and settings.light_ranker.own_models == "better":
+        own = _better_alone(data, rows, own, settings)
+    models = {side: _fit_part(data, [parts[side]], settings) for side in own}
+    if len(own) < len(SIDES):
+        of_all = _fit_part(data, list(parts.values()), settings)
+        models |= {side: of_all for side in SIDES if side not in own}
+    return LightRanker(*(models[side] for side in SIDES)), tuple(own)
+
+
+def _better_alone(
+    data: Dataset, rows: npt.NDArray[np.int64], sides: list[str], settings: TrainingSettings
+) -> list[str]:
+    """The sides whose own model judges the latest of their examples better than one of all."""
+    n_earlier = math.ceil(len(rows) * (1 - settings.validation_share))
+    parts = _parts(data, rows[:n_earlier], settings)
+    later = rows[n_earlier:]
+    of_all = _fit_part(data, list(parts.values()), settings)
+    better = []
+    for side in sides:
+        mine = later[_of_side(data, later, side)]
+        learnt = data.examples.labels[parts[side].rows]
+        if not len(mine) or learnt.all() or not learnt.any():
+            continue
+        alone = _fit_part(data, [parts[side]], settings)
+        if _log_loss(data, mine, alone) < _log_loss(data, mine, of_all):
+            better.append(side)
+    return better
+
+
+class _Part(NamedTuple):
+    rows: npt.NDArray[np.int64]
+    weights: npt.NDArray[np.float32]
+
+
+def _parts(
+    data: Dataset, rows: npt.NDArray[np.int64], settings: TrainingSettings
+) -> dict[str, _Part]:
+    """The examples that each side learns from, and their weights."""
+    chosen, examples = settings.light_ranker, data.examples
+    parts = {}
+    for number, side in enumerate(SIDES):
+        mine = rows[_of_side(data, rows, side)]
+        rates = chosen.in_network if side == SIDES[0] else chosen.out_of_network
+        rng = np.random.default_rng([settings.seed, number])
+        kept, weights = sampled(examples.labels[mine], examples.weights[mine], rates, rng)
+        parts[side] = _Part(mine[kept], weights)
+    return parts
+
+
+def _fit_part(data: Dataset, parts: list[_Part], settings: TrainingSettings) -> BinnedModel:
+    rows = np.concatenate([part.rows for part in parts])
+    weights = np.concatenate([part.weights for part in parts])
+    labels = data.examples.labels[rows]
+    return fit(data.features[rows], labels, weights, FEATURES, settings.bins)
+
+
+def _log_loss(data: Dataset, rows: npt.NDArray[np.int64], model: BinnedModel) -> float:
+    """The mean weighted loss in nats."""
+    logits = model.logits(data.features[rows]).astype(np.float64)
+    losses = np.logaddexp(0, np.where(data.examples.labels[rows], -logits, logits))
+    return float(np.average(losses, weights=data.examples.weights[rows]))
+
+
+def _of_side(data: Dataset, rows: npt.NDArray[np.int64], side: str) -> npt.NDArray[np.bool_]:
+    """Which examples are by authors whom the viewer followed then, or by others."""
+    of_side: npt.NDArray[np.bool_] = (data.features[rows, _IS_FOLLOWED] > 0) == (side == SIDES[0])
+    return of_side
 
 
 def _judge(
-    data: Dataset, rows: npt.NDArray[np.int64], model: BinnedModel, seed: int
+    data: Dataset, rows: npt.NDArray[np.int64], ranker: LightRanker, seed: int
 ) -> dict[str, float]:
-    """Metrics on the rows, of the model and of what it has to beat."""
+    """Metrics on the rows, of the ranker and of what it has to beat: of all and of each side."""
+    judged = _judge_part(data, rows, ranker, seed)
+    for side in SIDES:
+        mine = rows[_of_side(data, rows, side)]
+        labels = data.examples.labels[mine]
+        if labels.any() and not labels.all():
+            found = _judge_part(data, mine, ranker, seed)
+            judged |= {f"{side}_{name}": value for name, value in found.items()}
+    return judged
+
+
+def _judge_part(
+    data: Dataset,
+    rows: npt.NDArray[np.int64],
+    ranker: LightRanker,
+    seed: int,
+) -> dict[str, float]:
     examples, features = data.examples.take(rows), data.features[rows]
     column = dict(zip(FEATURES, features.T, strict=True))
     popularity = np.sum([np.expm1(column[name]) for name in _COUNTED], axis=0)
-    models = {"": model, "untrained_": untrained(FEATURES)}
-    scores = {name: one.logits(features) for name, one in models.items()}
-    scores |= {"recency_": -column["age_hours"], "popularity_": popularity}
+    by_hand = untrained(FEATURES)
+    scores = {
+        "": ranker.logits(features, features[:, _IS_FOLLOWED] > 0),
+        "untrained_": by_hand.logits(features),
+        "recency_": -column["age_hours"],
+        "popularity_": popularity,
+    }
     judged: dict[str, float] = {}
     for name, values in scores.items():
         found = ranking_metrics(values, examples.labels, examples.groups, seed)
-        if name in models:
+        if name in ("", "untrained_"):
             probabilities = 1 / (1 + np.exp(-values.astype(np.float64)))
             found |= probability_metrics(probabilities, examples.labels, examples.weights)
         judged |= {f"{name}{metric}": value for metric, value in found.items()}
@@ -194,13 +242,18 @@ def _counts(
     data: Dataset, earlier: npt.NDArray[np.int64], later: npt.NDArray[np.int64]
 ) -> dict[str, int]:
     labels = data.examples.labels
-    return {
+    counts = {
         "training_examples": len(earlier),
         "training_positives": int(labels[earlier].sum()),
         "validation_examples": len(later),
         "validation_positives": int(labels[later].sum()),
         "examples_as_served": int(data.as_served.sum()),
     }
+    for side in SIDES:
+        mine = _of_side(data, np.arange(len(labels)), side)
+        counts[f"{side}_examples"] = int(mine.sum())
+        counts[f"{side}_positives"] = int(labels[mine].sum())
+    return counts
 
 
 def _importance(model: BinnedModel, features: Floats) -> dict[str, float]:
@@ -212,7 +265,7 @@ def _importance(model: BinnedModel, features: Floats) -> dict[str, float]:
 
 def _write(
     artifacts: ArtifactStore,
-    model: BinnedModel,
+    ranker: LightRanker,
     metrics: dict[str, float | int | str],
     details: dict[str, Any],
     data_range_ms: tuple[int, int],
@@ -223,13 +276,14 @@ def _write(
         metrics=metrics,
         data_range_ms=data_range_ms,
     ) as draft:
+        sides = (ranker.in_network, ranker.out_of_network)
         tensors = {
-            "edges": model.edges,
-            "weights": model.weights,
-            "bias": np.array([model.bias], np.float32),
+            "edges": np.stack([model.edges for model in sides]),
+            "weights": np.stack([model.weights for model in sides]),
+            "biases": np.array([model.bias for model in sides], np.float32),
         }
         draft.write_tensors("model.safetensors", tensors)
-        draft.write_json("features.json", list(model.names))
+        draft.write_json("features.json", list(ranker.names))
         draft.write_json("training.json", details)
     return draft.written
 
@@ -238,7 +292,7 @@ def _readable(model: BinnedModel) -> dict[str, list[dict[str, float | None]]]:
     """For people: the bins of each feature with their weights; a bin holds from ≤ x < to."""
     told = {}
     for name, edges, weights in zip(model.names, model.edges, model.weights, strict=True):
-        bounds = [None, *edges[edges < _PAD].tolist(), None]
+        bounds = [None, *edges[edges < PAD].tolist(), None]
         told[name] = [
             {"from": low, "to": high, "weight": round(weight, 5)}
             for low, high, weight in zip(bounds[:-1], bounds[1:], weights.tolist(), strict=False)

@@ -5,8 +5,12 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from actors.features.binned import UNTRAINED_VERSION
 from actors.features.light import FEATURES, PROOF_FEATURES, viewer_features
+from actors.features.real_graph import REAL_GRAPH
+from actors.features.reputation import TWEEPCRED
 from actors.models import Models
 from actors.social_proof import SocialProof, ask_proofs, seeds_of
 from actors.state import ShardState
@@ -19,15 +23,17 @@ from cluster.settings import DAY_MS, Settings
 Floats = npt.NDArray[np.float32]
 
 _EXPIRE_EVERY_MS = DAY_MS
-_PASSED_OVER = (Kind.SERVED, Kind.ARTIFACT_ACTIVATE)
-"""Events at which no feature looks; the first are half of all events."""
+_ACTIVATED = (TWEEPCRED, REAL_GRAPH)
+"""Artifacts whose scores are features: what a replay serves is what was served then."""
 _UNREAD = frozenset(
     {
-        *("request_id", "surface", "position", "source", "model_version", "settings_version"),
-        *("experiment_arm", "label", "keyword", "uri", "name"),
+        *("request_id", "surface", "position", "source", "settings_version"),
+        *("experiment_arm", "keyword", "uri"),
     }
 )
 """Columns at which no feature looks."""
+_OF_ACTIVATIONS = frozenset({"name", "model_version"})
+"""Read where something was activated."""
 
 
 def features_as_of(
@@ -68,13 +74,16 @@ def light_features(
     """
     settings = state.settings
     viewer = state.graph.context(viewer_id, now_ms, settings.for_you.max_follows, 1)
-    posts = state.posts.hydrate(post_ids, viewer.language, now_ms)
+    tweepcred, real_graph = (state.active_version(name) for name in _ACTIVATED)
+    reputations = state.models.reputations(tweepcred) if _served(tweepcred) else None
+    posts = state.posts.hydrate(post_ids, viewer.language, now_ms, reputations)
     tie = viewer_features(
         posts.author_ids,
         viewer_id,
         np.sort(viewer.follows),
         viewer.affine_ids,
         viewer.affinities,
+        *(state.models.real_graph(real_graph).of(viewer_id) if _served(real_graph) else ()),
     )
     proof = np.zeros((len(post_ids), len(PROOF_FEATURES)), np.float32)
     seeds, weights = seeds_of(viewer, settings.for_you.max_seeds)
@@ -83,6 +92,10 @@ def light_features(
         proof = SocialProof(asked.answer(state), weights).features(posts.post_ids)
     known = (posts.created_ms > 0) & ~posts.deleted & ~posts.author_gone
     return np.concatenate([posts.features, tie, proof], axis=1), known
+
+
+def _served(version: str) -> bool:
+    return version != UNTRAINED_VERSION
 
 
 def one_shard(settings: Settings) -> ShardState:
@@ -111,8 +124,15 @@ def apply(state: ShardState, rows: pa.RecordBatch) -> None:
 def routed(batch: pa.RecordBatch) -> pa.RecordBatch:
     """The rows for one lane that holds every partition, in order of time again."""
     kinds = batch.column("kind").to_numpy()
-    batch = batch.select([name for name in batch.schema.names if name not in _UNREAD])
-    batch = batch.filter(pa.array(~np.isin(kinds, _PASSED_OVER)))
+    activations = np.flatnonzero(kinds == Kind.ARTIFACT_ACTIVATE)
+    unread = _UNREAD if len(activations) else _UNREAD | _OF_ACTIVATIONS
+    batch = batch.select([name for name in batch.schema.names if name not in unread])
+    # What was served is half of all events, and no feature looks at it.
+    looked_at = kinds != Kind.SERVED
+    if len(activations):
+        named = pc.is_in(batch.column("name").take(pa.array(activations)), pa.array(_ACTIVATED))
+        looked_at[activations] = named.to_numpy(zero_copy_only=False)
+    batch = batch.filter(pa.array(looked_at))
     rows = route(batch, 1).get(0)
     if rows is None:
         return batch

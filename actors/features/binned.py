@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from actors.features.age_decay import AgeDecay
+from actors.features.real_graph import home_weight
 from actors.stores.kernels import kernel, writable
 
 Floats = npt.NDArray[np.float32]
@@ -93,6 +95,44 @@ def _sum_of_bins(features: Floats, edges: Floats, weights: Floats, bias: float) 
     return result
 
 
+@dataclass(frozen=True)
+class LightRanker:
+    """The pair of models: of posts by authors whom the viewer follows, and of all others.
+
+    The original calls them recap and rectweet. Both read the same features.
+    """
+
+    in_network: BinnedModel
+    out_of_network: BinnedModel
+
+    def __post_init__(self) -> None:
+        if self.in_network.names != self.out_of_network.names:
+            raise ValueError("the models of the two sides read different features")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The features that both read."""
+        return self.in_network.names
+
+    @property
+    def version(self) -> str:
+        """The version of both."""
+        return self.in_network.version
+
+    def of(self, followed: bool) -> BinnedModel:
+        """The model for a post whose author is, or is not, followed."""
+        return self.in_network if followed else self.out_of_network
+
+    def logits(self, features: Floats, followed: npt.NDArray[np.bool_]) -> Floats:
+        """Logits (n,) of features (n, all), each row by the model of its side."""
+        logits = np.empty(len(features), np.float32)
+        for side in (True, False):
+            rows = followed == side
+            if rows.any():
+                logits[rows] = self.of(side).logits(features[rows])
+        return logits
+
+
 UNTRAINED_VERSION = "untrained"
 
 
@@ -100,7 +140,8 @@ def untrained(names: tuple[str, ...]) -> BinnedModel:
     """A hand-set model for a system that has not been trained: recency and popularity.
 
     Weights fall with age like Earlybird's default age decay, and rise with favourites,
-    replies, reposts, affinity and social proof.
+    replies, reposts, affinity and social proof. Real Graph's score of an author multiplies
+    the odds as Home does an author's posts.
     """
     rising = {
         "favourites": 0.3,
@@ -116,9 +157,11 @@ def untrained(names: tuple[str, ...]) -> BinnedModel:
     for i, name in enumerate(names):
         if name == "age_hours":
             edges[i] = np.geomspace(0.25, 24 * 28, bins - 1)
-            middle_minutes = np.append(0.0, edges[i]) * 60
-            decay = 0.6 + 0.4 / (1.0 + np.exp(np.minimum(0.003 * (middle_minutes - 360), 50)))
+            decay = AgeDecay().factors(np.append(0.0, edges[i]) * 60)
             weights[i] = 10.0 * np.log(decay) - 0.3 * np.arange(bins)
+        elif name == "author_real_graph":
+            edges[i] = np.linspace(0, 1, bins + 1)[1:-1]
+            weights[i] = np.log(home_weight(np.append(np.float32(0), edges[i])))
         elif name in rising:
             edges[i] = np.linspace(0.4, 6.0, bins - 1)
             weights[i] = rising[name] * np.append(0.0, edges[i])

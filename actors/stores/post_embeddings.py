@@ -251,6 +251,13 @@ class PostEmbeddings:
         created[rows >= 0] = self._posts["created_ms"][rows[rows >= 0]]
         return created
 
+    def author_ids(self, post_ids: Ids) -> Ids:
+        """Authors of posts; 0 where unknown."""
+        rows = self._row_of_post.get(post_ids)
+        authors = np.zeros(len(rows), np.int64)
+        authors[rows >= 0] = self._posts["author_ids"][rows[rows >= 0]]
+        return authors
+
     def index(self, now_ms: int) -> CommunityIndex:
         """The best posts of every community at `now_ms`."""
         limits = self.limits

@@ -8,11 +8,16 @@ from actors.features.text import STATISTICS, text_statistics
 from actors.stores.columns import Array, Columns
 from actors.stores.id_map import IdMap
 from actors.stores.kernels import kernel
+from actors.stores.recent_counts import COLUMNS as DECAYED_COLUMNS
+from actors.stores.recent_counts import count_decayed, merged
 from actors.stores.texts import Texts
 from actors.stores.versions import winners
 from actors.stores.words import Words
 from cluster.events import ENGAGEMENTS, NEGATIVE_FEEDBACK, UNDONE_BY, Kind
 from cluster.ids import Ids
+
+N_LABELS = 3
+"""Sorts of safety labels of which a post's row says how strongly it has them."""
 
 COUNTERS = (*ENGAGEMENTS, *NEGATIVE_FEEDBACK, Kind.IMPRESSION)
 """What is counted on a post, in column order; an undo counts down."""
@@ -69,6 +74,8 @@ class PostTable:
                 "uri_start": np.int64,
                 "uri_bytes": np.int32,
                 "counts": (np.int32, len(COUNTERS)),
+                **DECAYED_COLUMNS,
+                "labels": (np.uint8, N_LABELS),
                 "next": np.int32,
                 **dict.fromkeys(LINKS, np.int64),
                 **_CONTENT,
@@ -159,9 +166,27 @@ class PostTable:
         counted = columns >= 0
         rows = self._rows_for(post_ids[counted], author_ids[counted])
         columns, kinds = columns[counted], kinds[counted]
-        _count(self._table["counts"], rows, columns, _CHANGE_OF[kinds])
+        times_ms = times_ms[counted]
+        table = self._table
+        _count(table["counts"], rows, columns, _CHANGE_OF[kinds])
+        count_decayed(table["decayed"], table["decayed_at"], rows, kinds, times_ms)
         engaged = kinds != Kind.IMPRESSION
-        np.maximum.at(self._table["last_engaged_ms"], rows[engaged], times_ms[counted][engaged])
+        np.maximum.at(table["last_engaged_ms"], rows[engaged], times_ms[engaged])
+
+    def label(self, post_ids: Ids, author_ids: Ids, strengths: npt.NDArray[np.uint8]) -> None:
+        """Say how strongly posts are labelled: `strengths` of shape (n, N_LABELS), 0 for not.
+
+        What labels say is kept by `PostLabels`, which says it again after a restore.
+        """
+        rows = self._rows_for(post_ids, author_ids)
+        self._table["labels"][rows] = strengths
+
+    def heads_of(self, author_ids: Ids) -> npt.NDArray[np.int32]:
+        """Rows of authors' newest posts, from which `next` leads to ever older ones; −1: none."""
+        authors = self._author_of_id.get(author_ids)
+        heads = np.full(len(authors), -1, np.int32)
+        heads[authors >= 0] = self._authors["head"][authors[authors >= 0]]
+        return heads
 
     def of_authors(
         self, author_ids: Ids, since_ms: int, until_ms: int, limit: int
@@ -209,12 +234,12 @@ class PostTable:
         copied["text"] = self.texts(rows)
         copied["uri"] = self.uris(rows)
         copied["language"] = self.languages.words(self._table["language"])
-        for name in ("next", "text_start", "text_bytes", "uri_start", "uri_bytes"):
+        for name in ("next", "labels", "text_start", "text_bytes", "uri_start", "uri_bytes"):
             del copied[name]
         return copied
 
     def restore(self, columns: dict[str, Array | pa.Array]) -> None:
-        """Add rows exported by `columns`.
+        """Add rows exported by `columns`, of which an older program's lack the decayed counts.
 
         A post stands in two exports only where an event named a wrong author for it: then
         the row that the post itself arrived in is kept, with the counts of both.
@@ -261,6 +286,14 @@ class PostTable:
             columns[name] = columns[name].copy()
             columns[name][again] = both(table[name][rows], columns[name][again])
             table[name][rows] = columns[name][again]
+        if "decayed" in columns:
+            sums, at = merged(
+                *(table["decayed"][rows], table["decayed_at"][rows]),
+                *(columns["decayed"][again], columns["decayed_at"][again]),
+            )
+            for name, together in (("decayed", sums), ("decayed_at", at)):
+                columns[name] = columns[name].copy()
+                table[name][rows] = columns[name][again] = together
         return columns
 
     def _create(

@@ -29,6 +29,15 @@ class Chains(NamedTuple):
     active: npt.NDArray[np.bool_]
 
 
+class Register(NamedTuple):
+    """Every pair ever written, on or off, by row; read only, and valid until the next write."""
+
+    owner_ids: Ids
+    other_ids: Ids
+    versions: Ids
+    active: npt.NDArray[np.bool_]
+
+
 class Relations:
     """A dynamic directed adjacency: owner → others, each on or off.
 
@@ -116,6 +125,11 @@ class Relations:
         """The arrays of all edges."""
         edges = self._edges
         return Chains(self._owners["head"], edges["next"], edges["other_ids"], edges["active"])
+
+    def register(self) -> Register:
+        """All pairs, in the rows that `chains` and `edges_of` name."""
+        edges = self._edges
+        return Register(*(edges[name] for name in Register._fields))
 
     def dropped(self, owner_id: int) -> Ids:
         """Who `owner_id` was related to and is no more, sorted."""

@@ -118,10 +118,10 @@ def _show(console: Console, service: HttpService, user_id: int) -> None:
     for stage in why["stages"]:
         table.add_row(stage["name"], str(stage["in"]), str(stage["out"]), f"{stage['ms']:.2f}")
     console.print(table)
-    per_source = why.get("per_source")
-    if per_source:
-        found = ", ".join(f"{name} {count}" for name, count in per_source.items())
-        console.print(f"candidates by source: {found}")
+    sources = Table("source", "candidates", "no other found", title="candidates by source")
+    for name, by in page["candidates"].items():
+        sources.add_row(name, str(by["found"]), str(by["only"]))
+    console.print(sources)
 
 
 def _measure(console: Console, service: HttpService, user_ids: list[int]) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from actors.features.binned import UNTRAINED_VERSION
 from actors.features.light import FEATURES
-from actors.models import LIGHT_RANKER, LIGHT_RANKER_SCHEMA, Models
+from actors.models import LIGHT_RANKER, LIGHT_RANKER_SCHEMA, SIDES, Models
 from cluster.artifact_manifest import ArtifactCorrupt
 from cluster.artifacts import ArtifactNotFound, ArtifactRefused, ArtifactStore
 
@@ -15,17 +15,24 @@ BINS = 4
 
 
 def tensors(bias: float = 0.5) -> dict[str, Any]:
-    n = len(FEATURES)
+    """Two models that differ in their biases."""
+    shape = (len(SIDES), len(FEATURES))
     return {
-        "edges": np.sort(np.ones((n, BINS - 1), np.float32).cumsum(axis=1), axis=1),
-        "weights": np.full((n, BINS), 0.25, np.float32),
-        "bias": np.array([bias], np.float32),
+        "edges": np.ones((*shape, BINS - 1), np.float32).cumsum(axis=2),
+        "weights": np.full((*shape, BINS), 0.25, np.float32),
+        "biases": np.array([bias, bias - 1], np.float32),
     }
 
 
-def written(store: ArtifactStore, bias: float = 0.5, names: Any = (*FEATURES,)) -> str:
-    with store.writing(LIGHT_RANKER, schema_version=LIGHT_RANKER_SCHEMA) as draft:
-        draft.write_tensors("model.safetensors", tensors(bias))
+def written(
+    store: ArtifactStore,
+    bias: float = 0.5,
+    names: Any = (*FEATURES,),
+    schema_version: int = LIGHT_RANKER_SCHEMA,
+    **changed: Any,
+) -> str:
+    with store.writing(LIGHT_RANKER, schema_version=schema_version) as draft:
+        draft.write_tensors("model.safetensors", tensors(bias) | changed)
         draft.write_json("features.json", list(names) if type(names) is tuple else names)
     assert draft.version is not None
     return draft.version
@@ -45,7 +52,7 @@ def test_a_version_is_read_once(store: ArtifactStore, tmp_path: Path) -> None:
     version = written(store)
     models = Models(store)
     model = models.light_ranker(version)
-    assert (model.version, model.bias) == (version, 0.5)
+    assert (model.version, model.of(True).bias, model.of(False).bias) == (version, 0.5, -0.5)
     for file in tmp_path.rglob("*.safetensors"):
         file.chmod(0o600)
         file.write_bytes(b"gone")
@@ -61,7 +68,7 @@ def test_old_versions_give_way(store: ArtifactStore) -> None:
     assert models.light_ranker(versions[-1]) is loaded[-1]
     again = models.light_ranker(versions[0])
     assert again is not loaded[0]
-    assert again.bias == 0
+    assert again.in_network.bias == 0
     assert models.light_ranker(UNTRAINED_VERSION).version == UNTRAINED_VERSION
 
 
@@ -75,6 +82,18 @@ def test_a_model_of_other_features_is_refused(store: ArtifactStore) -> None:
     for no_list in (None, 5, {"names": []}, "age_hours"):
         with pytest.raises(ValueError, match="other features"):
             Models(store).light_ranker(written(store, names=no_list))
+
+
+def test_a_single_model_of_before_is_refused(store: ArtifactStore) -> None:
+    version = written(store, schema_version=LIGHT_RANKER_SCHEMA - 1)
+    with pytest.raises(ValueError, match=r"has schema version 1, one model .* train it again"):
+        Models(store).light_ranker(version)
+
+
+def test_a_side_without_a_model_is_refused(store: ArtifactStore) -> None:
+    version = written(store, biases=np.zeros(1, np.float32))
+    with pytest.raises(ValueError, match="a model for each of"):
+        Models(store).light_ranker(version)
 
 
 @pytest.mark.parametrize("version", ["../x", "s3://a/b", "", "20240101T000000-0001/../.."])

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from actors.features.binned import UNTRAINED_VERSION
 from actors.features.light import FEATURES
+from actors.models import LIGHT_RANKER_SCHEMA
 from actors.questions import AskContext, AskPosts, AskSecondDegree, AskTrace, PutTrace
 from actors.state import Failed, ShardState, Traces
 from cluster.artifacts import ArtifactStore
@@ -243,7 +244,7 @@ def test_a_damaged_model_stops_no_shard(tmp_path: Path) -> None:
     store = ArtifactStore(tmp_path)
     state = ShardState(Settings(), models(tmp_path))
     for number, content in enumerate(({"weights": np.ones(3)}, {"edges": np.ones(3)}), 1):
-        with store.writing("light_ranker", schema_version=1) as draft:
+        with store.writing("light_ranker", schema_version=LIGHT_RANKER_SCHEMA) as draft:
             draft.write_tensors("model.safetensors", content)
             draft.write_json("features.json", list(FEATURES) if number == 1 else 7)
         assert draft.version is not None

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actors.edges import NO_PROOF_OF_ONESELF
 from actors.graph_questions import AskSignals, user_signals
 from actors.router import LocalRouter, Router
 from actors.signal_types import (
@@ -307,6 +308,8 @@ class Model:
             words: dict[int, tuple[int, bool]] = {}
             for e in self.mine:
                 said = Kind[e["kind"].upper()]
+                if kind in NO_PROOF_OF_ONESELF and e.get("author_id") == ME:
+                    continue
                 if said is kind or UNDONE_BY.get(said) is kind:
                     word = (e["time_ms"], said is not kind)
                     words[e["post_id"]] = max(words.get(e["post_id"], (0, False)), word)

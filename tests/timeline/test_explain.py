@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.features.binned import BinnedModel
+from actors.features.binned import BinnedModel, LightRanker
 from actors.features.light import FEATURES
 from actors.graph import PUBLIC_CODES
 from cluster.events import Kind
@@ -73,13 +73,14 @@ def a_page() -> Page:
     )
 
 
-def a_model(version: str = "v1") -> BinnedModel:
-    """Two bins a feature; only age and favourites weigh anything."""
+def a_model(version: str = "v1") -> LightRanker:
+    """Two bins a feature; only age and favourites weigh anything, and more where followed."""
     edges = np.full((len(FEATURES), 1), 1.5, np.float32)
     weights = np.zeros((len(FEATURES), 2), np.float32)
     weights[FEATURES.index("age_hours")] = [1.0, -2.0]
     weights[FEATURES.index("favourites")] = [0.5, 3.0]
-    return BinnedModel(FEATURES, edges, weights, -1.0, version)
+    strangers = BinnedModel(FEATURES, edges, weights, -1.0, version)
+    return LightRanker(BinnedModel(FEATURES, edges, 2 * weights, -3.0, version), strangers)
 
 
 def explained(post_id: int) -> dict:  # type: ignore[type-arg]
@@ -161,7 +162,7 @@ def test_an_empty_page() -> None:
 
 
 def test_a_model_that_is_gone_costs_only_the_contributions() -> None:
-    def gone(version: str) -> BinnedModel:
+    def gone(version: str) -> LightRanker:
         raise LookupError(version)
 
     told = why(pack_trace(a_page(), KINDS), SHOWN_FIRST, gone)

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from timeline.pipeline import Filter
 from timeline.products import following, for_you
 
 ALL = {
-    stage.keep
+    stage.name: stage.keep
     for product in (for_you(models()), following())
     for stage in product.stages
     if isinstance(stage, Filter)
@@ -25,7 +26,7 @@ def kept(keep: Any, candidates: Candidates, **given: Any) -> list[bool]:
     return keep(query(**given), candidates).tolist()  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("keep", sorted(ALL, key=lambda f: f.__name__), ids=lambda f: f.__name__)
+@pytest.mark.parametrize("keep", ALL.values(), ids=ALL)
 @pytest.mark.parametrize("known", [False, True])
 def test_every_filter(keep: Any, known: bool) -> None:
     """The contract: a new boolean for each candidate, none for none, and nothing changed."""
@@ -67,7 +68,7 @@ def test_recent() -> None:
     candidates = rows(
         at(24, False), at(24.1, False), at(24.1, True), at(48, True), at(48.1, True), at(-1, True)
     )
-    assert kept(filters.recent, candidates) == [True, False, True, True, False, False]
+    assert kept(partial(filters.recent, 1), candidates) == [True, False, True, True, False, False]
 
 
 def test_after_cursor() -> None:
@@ -142,4 +143,4 @@ def test_one_per_repost() -> None:
 def test_windows_are_settings() -> None:
     settings = Settings(windows={"out_of_network_ms": 10})  # type: ignore[arg-type]
     candidates = rows({"created_ms": NOW_MS - 11}, {"created_ms": NOW_MS - 10})
-    assert filters.recent(query(settings), candidates).tolist() == [False, True]
+    assert filters.recent(1, query(settings), candidates).tolist() == [False, True]

@@ -13,6 +13,7 @@ from timeline.findings import Finding
 from timeline.pipeline import (
     Extend,
     Filter,
+    FoundBy,
     Pipeline,
     Prepare,
     Rescore,
@@ -29,9 +30,11 @@ POSTS = rows(*({"post_ids": 10 + k} for k in range(6)))
 class Fixed:
     """A source that asks each shard its own number of questions and finds given posts."""
 
+    gated = True
+
     def __init__(self, name: str, found: Candidates, questions: int = 1) -> None:
         self.name = name
-        self._found = found
+        self._found = replace(found, source=np.full(len(found), -1, np.int8))
         self._questions = questions
         self.given: Mapping[int, Sequence[Any]] = {}
 
@@ -93,7 +96,7 @@ def test_stages_run_in_order_and_what_they_did_is_recorded() -> None:
         *(("candidates", 0, 6), ("facts", 6, 6), ("odd", 6, 3), ("all", 3, 3)),
         *(("score", 3, 3), ("half", 3, 3), ("best", 3, 2)),
     ]
-    assert trace.per_source == {"one": 4, "two": 6}
+    assert trace.sources == {"one": FoundBy(4, 0), "two": FoundBy(6, 2)}
     assert trace.found.post_ids.tolist() == [10, 11, 12, 13, 14, 15]
     stages = {stage.name: stage for stage in trace.stages}
     assert stages["odd"].dropped is not None
@@ -141,7 +144,7 @@ def test_all_sources_ask_in_one_wave_and_get_their_own_answers() -> None:
 def test_a_source_that_fails_costs_its_candidates_only() -> None:
     found, trace, asked = run(Retrieve("candidates", [Broken("bad", POSTS), Fixed("good", POSTS)]))
     assert len(found) == 6
-    assert trace.per_source == {"bad": 0, "good": 6}
+    assert trace.sources == {"bad": FoundBy(0, 0), "good": FoundBy(6, 6)}
     assert asked.degraded == ["bad"]
 
 

@@ -41,7 +41,7 @@ def test_the_light_ranker_is_the_version_the_request_began_with() -> None:
     asked.versions = {"light_ranker": "untrained"}
     candidates = rows({}, {"author_affinity": 2.0}, {"age_hours": 30.0})
     scores = light_ranker(models(), asked, candidates)
-    logits = models().light_ranker("untrained").logits(candidates.features)
+    logits = models().light_ranker("untrained").of(False).logits(candidates.features)
     np.testing.assert_allclose(scores, 1 / (1 + np.exp(-logits)), rtol=1e-6)
     assert scores.dtype == np.float32
     assert scores[1] > scores[0] > scores[2]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from actors.features.light import FEATURES
-from actors.models import LIGHT_RANKER, LIGHT_RANKER_SCHEMA, Models
+from actors.models import LIGHT_RANKER, LIGHT_RANKER_SCHEMA, SIDES, Models
 from actors.router import LocalRouter
 from actors.state import ShardState
 from cluster.artifacts import ArtifactStore
@@ -24,11 +24,11 @@ READERS = 4
 def ranker(store: ArtifactStore, seed: int) -> str:
     """A light ranker whose weights are unlike those of every other seed."""
     rng = np.random.default_rng(seed)
-    n, bins = len(FEATURES), 8
+    shape, bins = (len(SIDES), len(FEATURES)), 8
     with store.writing(LIGHT_RANKER, schema_version=LIGHT_RANKER_SCHEMA) as draft:
-        edges = np.sort(rng.random((n, bins - 1), np.float32) * 4, axis=1)
-        weights = rng.normal(size=(n, bins)).astype(np.float32)
-        tensors = {"edges": edges, "weights": weights, "bias": np.zeros(1, np.float32)}
+        edges = np.sort(rng.random((*shape, bins - 1), np.float32) * 4, axis=2)
+        weights = rng.normal(size=(*shape, bins)).astype(np.float32)
+        tensors = {"edges": edges, "weights": weights, "biases": np.zeros(2, np.float32)}
         draft.write_tensors("model.safetensors", tensors)
         draft.write_json("features.json", list(FEATURES))
     return str(draft.version)

@@ -173,8 +173,14 @@ def test_the_window_of_either_side() -> None:
     # A light user's own network has 48 hours, everybody else 24.
     assert set(ids(for_you(*events))) == {*range(100, 105), *range(200, 205)}
     older = small_world(Clock(NOW_MS - 50 * HOUR_MS))
-    assert ids(for_you(*older)) == []
-    assert for_you(*older).reason == "nothing_new"
+    # Who was here lately gets nothing older; who was away is brought up to date.
+    served = {"position": 0, "surface": "for_you", "request_id": "r", "source": "in_network"}
+    lately = Clock(NOW_MS - HOUR_MS).on_post(Kind.SERVED, VIEWER, 999, FRIEND, **served)
+    assert ids(for_you(*older, lately)) == []
+    assert for_you(*older, lately).reason == "nothing_new"
+    away = for_you(*older)
+    assert set(ids(away)) == {*range(100, 105), *range(200, 205)}
+    assert {item.source for item in away.items} == {"backfill"}
 
 
 def test_posts_to_come_are_not_shown() -> None:

@@ -9,17 +9,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from actors.features.light import FEATURES
-from actors.models import LIGHT_RANKER, read_light_ranker
+from actors.models import LIGHT_RANKER, SIDES, read_light_ranker
 from cluster.archive import Archive
 from cluster.artifacts import ArtifactStore
 from cluster.importers.formats import open_import
 from cluster.settings import Settings, load
+from cluster.training_settings import KeepRates
 from tests.training.archives import archived, archived_events, settings_at
 from tests.training.test_dataset import shown
+from training.binned import PAD, bin_edges, fit
 from training.job import TrainingError
-from training.light_ranker import bin_edges, fit, train
-
-PAD = np.finfo(np.float32).max
+from training.light_ranker import sampled, train
 
 
 def test_few_values_get_a_bin_each_and_a_constant_none() -> None:
@@ -96,16 +96,63 @@ def test_it_learns_what_people_engage_with(society: tuple[Settings, Archive]) ->
 
     read = read_light_ranker(artifacts, trained.version)
     assert (read.names, read.version) == (FEATURES, trained.version)
-    assert np.ptp(read.weights) > 0
+    for side, model in zip(SIDES, (read.in_network, read.out_of_network), strict=True):
+        assert np.ptp(model.weights) > 0
+        assert found[f"{side}_auc"] > found[f"{side}_untrained_auc"]
     artifact = artifacts.open(LIGHT_RANKER, trained.version)
     assert artifact.manifest.metrics == found
     assert artifact.manifest.data_range_ms is not None
-    details = artifact.json("training.json")
-    assert set(details["importance"]) == set(details["bins"]) == set(FEATURES)
-    age = details["bins"]["age_hours"]
-    assert age[0]["from"] is None
-    assert age[-1]["to"] is None
-    assert [b["to"] for b in age[:-1]] == [b["from"] for b in age[1:]]
+    for side in SIDES:
+        details = artifact.json("training.json")[side]
+        assert set(details["importance"]) == set(details["bins"]) == set(FEATURES)
+        age = details["bins"]["age_hours"]
+        assert age[0]["from"] is None
+        assert age[-1]["to"] is None
+        assert [b["to"] for b in age[:-1]] == [b["from"] for b in age[1:]]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "own"),
+    [
+        ({"own_models": "always", "min_positives": 20}, (1, 1)),
+        ({"own_models": "always", "min_positives": 10**6}, (0, 0)),
+        ({"own_models": "always", "out_of_network": {"positives": 0.01}}, (1, 0)),
+    ],
+)
+def test_each_side_has_a_model_of_its_own_where_there_is_enough(
+    society: tuple[Settings, Archive], chosen: dict[str, Any], own: tuple[int, int]
+) -> None:
+    settings, archive = society
+    settings = load(
+        data_dir=settings.data_dir,
+        training={"max_examples": 6_000, "light_ranker": {"min_positives": 50, **chosen}},
+    )
+    artifacts = ArtifactStore(settings.data_dir / "artifacts")
+    trained = train(settings, archive, artifacts)
+    read = read_light_ranker(artifacts, trained.version)
+    assert tuple(trained.metrics[f"{side}_own_model"] for side in SIDES) == own
+    assert np.array_equal(read.in_network.weights, read.out_of_network.weights) == (own == (0, 0))
+    # What it never met is as nothing to it.
+    column = FEATURES.index("is_followed")
+    alone = read.of(True).weights[column] if own[0] else np.zeros(1)
+    assert np.ptp(alone) == 0
+    for side in SIDES:
+        assert trained.metrics[f"{side}_auc"] > 0.5
+
+
+def test_sampling_keeps_the_sum_of_weights() -> None:
+    labels = np.arange(40_000) % 4 == 0
+    weights = np.where(labels, 9.0, 1.0).astype(np.float32)
+    rates = KeepRates(positives=0.5, negatives=0.04)
+    rows, kept = sampled(labels, weights, rates, np.random.default_rng(0))
+    assert (np.diff(rows) > 0).all()
+    for label, rate in ((True, 0.5), (False, 0.04)):
+        mine = labels[rows] == label
+        assert mine.sum() == pytest.approx(rate * (labels == label).sum(), rel=0.05)
+        np.testing.assert_allclose(kept[mine], weights[labels == label][0] / rate, rtol=1e-6)
+    rows, kept = sampled(labels, weights, KeepRates(), np.random.default_rng(0))
+    assert len(rows) == len(labels)
+    np.testing.assert_array_equal(kept, weights)
 
 
 def test_the_same_archive_gives_the_same_model(society: tuple[Settings, Archive]) -> None:
@@ -117,8 +164,9 @@ def test_the_same_archive_gives_the_same_model(society: tuple[Settings, Archive]
     assert one.version < two.version
     assert one.metrics == two.metrics
     first, second = (read_light_ranker(artifacts, trained.version) for trained in (one, two))
-    np.testing.assert_array_equal(first.weights, second.weights)
-    np.testing.assert_array_equal(first.edges, second.edges)
+    for followed in (True, False):
+        np.testing.assert_array_equal(first.of(followed).weights, second.of(followed).weights)
+        np.testing.assert_array_equal(first.of(followed).edges, second.of(followed).edges)
 
 
 def test_too_little_data_leaves_no_artifact(folder: Path) -> None:

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,14 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from actors.features.light import FEATURES
+from actors.models import Models
 from actors.state import ShardState
+from cluster.artifacts import ArtifactStore
 from cluster.events import Kind
 from cluster.ids import Ids
 from cluster.routing import route
 from cluster.settings import Settings, load
+from tests.timeline.trained_worlds import ANN, EVE, write_models
 from tests.training.archives import simulated
 from tests.worlds import (
     HOUR_MS,
@@ -88,6 +92,34 @@ def test_posts_that_could_not_be_shown_are_said_to_be_unknown() -> None:
     events.append(clock.event(Kind.USER_SUSPEND, actor_id=FRIEND))
     wanted = [(VIEWER, post, created_ms + later) for post in (10, 11, 12) for later in (1, 9)]
     assert replayed(events, wanted)[1].tolist() == [True, False, True, False, False, False]
+
+
+def test_labels_and_what_was_served_then_are_features(tmp_path: Path) -> None:
+    """Real Graph and Tweepcred count from their activation on, with the scores of then."""
+    versions, clock = write_models(tmp_path), Clock()
+    events = [
+        clock.post(10, EVE),
+        clock.edge(Kind.FOLLOW, ANN, EVE),
+        clock.event(Kind.SAFETY_LABEL, post_id=10, author_id=EVE, label="spam"),
+    ]
+    before_ms = clock.now_ms + 1
+    for name in ("real_graph", "tweepcred", "twhin"):
+        given = {"name": name, "model_version": versions[name]}
+        events.append(clock.event(Kind.ARTIFACT_ACTIVATE, **given))
+    after_ms = clock.now_ms + 1
+    wanted = [(ANN, 10, before_ms), (ANN, 10, after_ms), (FRIEND, 10, after_ms)]
+    settings = load(data_dir=tmp_path)
+    found = replayed(events, wanted, settings)
+    assert feature("labelled_spam", found) == [1, 1, 1]
+    assert feature("author_reputation", found) == [0, 40, 40]
+    assert feature("author_real_graph", found) == [0, 0.25, 0]
+    # As in a request.
+    of_artifacts = Models(ArtifactStore(tmp_path / "artifacts"))
+    states = [ShardState(settings, of_artifacts, k, 2) for k in range(2)]
+    _advance(states, [checked(events)], after_ms, settings)
+    served = timelines_of(states).for_you(ANN, 20, now_ms=after_ms).trace.found
+    assert served.post_ids.tolist() == [10]
+    np.testing.assert_allclose(served.features, found[0][1:2], rtol=1e-6)
 
 
 def test_order_and_grouping_of_what_is_asked_do_not_matter() -> None:

@@ -16,6 +16,7 @@ class Following:
     """The newest posts of followed authors, before the cursor's instant if there is one."""
 
     name = "following"
+    gated = False
 
     def find(self, query: Query) -> Finding[Candidates]:
         """Ask each shard about the followed authors that live in it."""

@@ -1,5 +1,6 @@
 """Popular posts: supply for viewers whose own network is silent or unknown."""
 
+from actors.features.reputation import TWEEPCRED
 from actors.questions import AskPopular
 from timeline.candidates import NONE, Candidates, best_of
 from timeline.findings import Finding
@@ -14,6 +15,7 @@ class Popular:
     """
 
     name = "popular"
+    gated = True
 
     def find(self, query: Query) -> Finding[Candidates]:
         """Ask every shard for its most popular posts, for viewers who follow few."""
@@ -24,6 +26,7 @@ class Popular:
             since_ms=query.now_ms - query.settings.windows.popular_ms,
             now_ms=query.now_ms,
             limit=query.settings.for_you.popular_results,
+            reputation_version=query.versions.get(TWEEPCRED, ""),
         )
         answers = yield {shard: [question] for shard in range(query.router.n_shards)}
         limit = query.settings.for_you.popular_results

@@ -30,6 +30,8 @@ class UserTweetEntityGraph:
     """
 
     name = "user_tweet_entity_graph"
+    gated = False
+    """What it finds is social proof for posts of every source."""
 
     def find(self, query: Query) -> Finding[Candidates]:
         """Ask each shard about the seeds that live in it; what the posts are is not known yet."""
@@ -59,12 +61,19 @@ class UserTweetEntityGraph:
             [merged],
             seeds,
             weights,
-            k=limits.out_of_network_results,
+            k=query.width(self.name, limits.out_of_network_results),
             max_proofs=limits.max_proofs,
             gate=ProofGate(limits.min_proof),
-            post_filter=PostFilter(excluded_author_ids=np.array([query.viewer_id], np.int64)),
+            post_filter=PostFilter(excluded_author_ids=_known_authors(query)),
         )
         return _with_proofs(ranked, seeds)
+
+
+def _known_authors(query: Query) -> Ids:
+    """Authors whose posts are not out of network, or may not be shown."""
+    viewer = query.viewer
+    mine = np.array([query.viewer_id], np.int64)
+    return np.concatenate([viewer.follows, viewer.blocks, viewer.blocked_by, viewer.mutes, mine])
 
 
 def _with_proofs(ranked: RankedPosts, seeds: Ids) -> Candidates:

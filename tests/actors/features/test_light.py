@@ -5,9 +5,11 @@ import pytest
 
 from actors.features.light import (
     COUNTED,
+    LABELS,
     POST_FEATURES,
     VIEWER_FEATURES,
     AuthorFacts,
+    Languages,
     PostFacts,
     positions_in,
     post_features,
@@ -15,10 +17,17 @@ from actors.features.light import (
 )
 from actors.features.text import STATISTICS
 from actors.stores.posts import COUNTERS
+from actors.stores.recent_counts import DECAYED, HALF_LIFE_MS, count_decayed
 from cluster.events import Kind
 
 HOUR_MS = 3_600_000
-AUTHORS = AuthorFacts(np.array([99], np.int32), np.array([True]), np.array([True]))
+AUTHORS = AuthorFacts(
+    followers=np.array([99], np.int32),
+    verified=np.array([True]),
+    known=np.array([True]),
+    reputations=np.array([42], np.float32),
+    same_language=np.array([True]),
+)
 
 
 def facts(**counts: int) -> PostFacts:
@@ -38,11 +47,17 @@ def facts(**counts: int) -> PostFacts:
         sensitive=np.zeros(2, bool),
         language=np.array([1, 2], np.int16),
         statistics=np.zeros((2, len(STATISTICS)), np.float32),
+        decayed=np.zeros((2, len(DECAYED))),
+        decayed_at=np.zeros(2, np.int32),
+        labels=np.zeros((2, len(LABELS)), np.uint8),
     )
 
 
-def features(of: PostFacts, now_ms: int, reads: int = 1) -> dict[str, float]:
-    return named(post_features(of, np.array([1]), AUTHORS, reads, now_ms))
+def features(
+    of: PostFacts, now_ms: int, read: int = 1, english: int = -1, reads_english: bool = False
+) -> dict[str, float]:
+    languages = Languages(read, english, reads_english)
+    return named(post_features(of, np.array([1]), AUTHORS, languages, now_ms))
 
 
 def named(values: np.ndarray[tuple[int, int], np.dtype[np.float32]]) -> dict[str, float]:
@@ -59,6 +74,7 @@ def test_features_of_a_post() -> None:
     assert found["favourites_per_impression"] == pytest.approx(3.2 / 20)
     assert found["author_followers"] == pytest.approx(math.log(100))
     assert (found["author_verified"], found["author_known"], found["same_language"]) == (1, 1, 0)
+    assert (found["author_reputation"], found["author_same_language"]) == (42, 1)
 
 
 @pytest.mark.parametrize("kind", COUNTED)
@@ -104,12 +120,48 @@ def test_every_feature_is_computed_once() -> None:
     assert len(set(POST_FEATURES)) == len(POST_FEATURES)
     told = facts()
     told.statistics[1] = [9, 8, 7, 6, 5]
-    none = AuthorFacts(np.empty(0, np.int32), np.empty(0, bool), np.empty(0, bool))
-    empty = post_features(told, np.empty(0, np.int64), none, 0, 0)
+    none = AuthorFacts(*(column[:0] for column in AUTHORS))
+    empty = post_features(told, np.empty(0, np.int64), none, Languages(0, 0, False), 0)
     assert empty.shape == (0, len(POST_FEATURES))
-    found = features(told, 10 * HOUR_MS, reads=2)
+    found = features(told, 10 * HOUR_MS, read=2)
     assert [found[name] for name in STATISTICS] == [9, 8, 7, 6, 5]
     assert found["same_language"] == 1
+
+
+def test_recent_counts_halve_and_do_not_change_the_others() -> None:
+    of = facts(favourite=3)
+    rows, kinds = np.ones(3, np.int32), np.full(3, Kind.FAVOURITE, np.uint8)
+    at_ms = 500 * HALF_LIFE_MS
+    count_decayed(of.decayed, of.decayed_at, rows, kinds, np.full(3, at_ms))
+    for halves, left in ((0, 3.0), (1, 1.5), (2, 0.75), (30, 0.0), (5_000, 0.0)):
+        found = features(of, at_ms + halves * HALF_LIFE_MS)
+        assert found["recent_favourites"] == pytest.approx(math.log1p(left))
+        assert found["favourites"] == pytest.approx(math.log(4))
+        assert [found[f"recent_{kind.label}s"] for kind in DECAYED[1:]] == [0, 0, 0]
+
+
+def test_labels_are_features_by_their_strength() -> None:
+    of = facts()
+    of.labels[1] = [255, 51, 0]
+    found = features(of, 10 * HOUR_MS)
+    assert [found[f"labelled_{name}"] for name in LABELS] == pytest.approx([1, 0.2, 0])
+
+
+@pytest.mark.parametrize(
+    ("post", "read", "reads_english", "match"),
+    [
+        *((3, 3, False, 1.0), (0, 3, False, 1.0), (3, 0, False, 1.0)),
+        *((7, 3, False, 0.7), (3, 7, True, 0.3), (3, -1, True, 0.3), (3, 4, False, 0.1)),
+    ],
+)
+def test_a_language_matches_as_far_as_the_original_says(
+    post: int, read: int, reads_english: bool, match: float
+) -> None:
+    of = facts()
+    of.language[1] = post
+    found = features(of, 10 * HOUR_MS, read, english=7, reads_english=reads_english)
+    assert found["language_match"] == pytest.approx(match)
+    assert found["same_language"] == (post == read)
 
 
 def test_the_tie_between_viewer_and_author() -> None:
@@ -118,7 +170,14 @@ def test_the_tie_between_viewer_and_author() -> None:
     )
     assert values.shape == (3, len(VIEWER_FEATURES))
     assert values[:, 0] == pytest.approx([math.log(2), math.log(4), 0])
-    assert values[:, 1:].tolist() == [[0, 0], [1, 0], [0, 1]]
+    assert values[:, 1:].tolist() == [[0, 0, 0], [1, 0, 0], [0, 1, 0]]
+    scores = np.array([0.25, 0.5], np.float32)
+    scored = viewer_features(
+        *(np.array([5, 6, 7]), 7, np.array([6]), np.array([5, 6]), np.array([1, 3], np.float32)),
+        *(np.array([5, 9]), scores),
+    )
+    assert scored[:, :3].tolist() == values[:, :3].tolist()
+    assert scored[:, 3].tolist() == [0.25, 0, 0]
 
 
 def test_positions() -> None:

@@ -265,6 +265,41 @@ def test_exports_of_a_post_under_two_authors_are_brought_together() -> None:
         assert table.texts(row).to_pylist() == ["hello"]
 
 
+def test_recent_counts_survive_a_restore_and_add_up() -> None:
+    kinds = np.array([Kind.FAVOURITE, Kind.FAVOURITE], np.uint8)
+    whole, mistaken, right = PostTable(), PostTable(), PostTable()
+    write(whole, created(1, 50))
+    write(right, created(1, 50))
+    whole.count(ids(1, 1), ids(AUTHOR, AUTHOR), kinds, ids(60, 70))
+    right.count(ids(1), ids(AUTHOR), kinds[:1], ids(60))
+    mistaken.count(ids(1), ids(999), kinds[:1], ids(70))
+    for parts in ((whole,), (mistaken, right), (right, mistaken)):
+        table = PostTable()
+        for part in parts:
+            table.restore(part.columns())
+        row = table.rows_of(ids(1))[0]
+        assert table["decayed"][row].tolist() == whole["decayed"][0].tolist()
+        assert table["decayed_at"][row] == whole["decayed_at"][0]
+    assert whole["decayed"][0, 0] > 2
+
+
+def test_an_export_of_before_recent_counts_is_taken_back() -> None:
+    old = PostTable()
+    write(old, created(1, 50), created(2, 60))
+    old.count(ids(1), ids(AUTHOR), np.array([Kind.FAVOURITE], np.uint8), ids(70))
+    columns = old.columns()
+    for name in ("decayed", "decayed_at"):
+        del columns[name]
+    table = PostTable()
+    table.count(ids(2), ids(999), np.array([Kind.REPLY], np.uint8), ids(80))
+    table.restore(columns)
+    assert live(table) == [2, 1]
+    first, second = table.rows_of(ids(1, 2)).tolist()
+    assert table["counts"][first, COUNTERS.index(Kind.FAVOURITE)] == 1
+    assert table["decayed"][first].tolist() == [0, 0, 0, 0]
+    assert table["decayed"][second, 2] > 1
+
+
 def test_columns_hold_every_optional_content() -> None:
     """A restored table answers like the one it came from, whatever columns events had."""
     table = PostTable()

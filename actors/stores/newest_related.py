@@ -1,0 +1,99 @@
+"""The newest relations of many owners at once: whom each of these users followed last."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from actors.stores.kernels import kernel
+from actors.stores.raw_memory import Int
+from actors.stores.relations import Relations
+from actors.stores.versions import times_of
+from cluster.ids import Ids
+
+MAX_LOOKED_AT = 2_000
+"""Relations of one owner that are looked at: of more, those that were written last."""
+
+
+@dataclass(frozen=True)
+class Related:
+    """Lists of n owners: that of owner i at `offsets[i]` up to `offsets[i + 1]`."""
+
+    offsets: Ids
+    """int64 (n + 1,)."""
+    other_ids: Ids
+    """int64 (m,), within a list newest first, of one instant the lesser id first."""
+    times_ms: Ids
+    """int64 (m,): since when."""
+    degrees: npt.NDArray[np.int32]
+    """int32 (n,): how many others there are in all."""
+
+    @property
+    def places(self) -> Ids:
+        """Which owner each entry belongs to, int64 (m,)."""
+        return np.repeat(np.arange(len(self.degrees)), np.diff(self.offsets))
+
+    def where(self, chosen: npt.NDArray[np.bool_]) -> "Related":
+        """The chosen entries (m,), of the same owners."""
+        counts = np.bincount(self.places[chosen], minlength=len(self.degrees))
+        offsets = np.concatenate([[0], np.cumsum(counts)])
+        return Related(offsets, self.other_ids[chosen], self.times_ms[chosen], self.degrees)
+
+
+def newest_related(relations: Relations, owner_ids: Ids, limit: int) -> Related:
+    """The newest `limit` others of each owner (n,); an empty list for an unknown one."""
+    rows = relations.register()
+    chains = relations.chains()
+    offsets, others, versions = _newest(
+        relations.owners_of(owner_ids),
+        chains.heads,
+        chains.nexts,
+        rows.other_ids,
+        rows.versions,
+        rows.active,
+        limit,
+        MAX_LOOKED_AT,
+    )
+    return Related(offsets, others, times_of(versions), relations.degrees(owner_ids))
+
+
+@kernel
+def _newest(
+    owners: npt.NDArray[np.int32],
+    heads: npt.NDArray[np.int32],
+    nexts: npt.NDArray[np.int32],
+    other_ids: Ids,
+    versions: Ids,
+    active: npt.NDArray[np.bool_],
+    limit: Int,
+    max_looked_at: Int,
+) -> tuple[Ids, Ids, Ids]:
+    offsets = np.zeros(len(owners) + 1, np.int64)
+    found_ids = np.empty(len(owners) * limit, np.int64)
+    found_versions = np.empty(len(owners) * limit, np.int64)
+    count = 0
+    for i in range(len(owners)):
+        begin = count
+        edge = heads[owners[i]] if owners[i] >= 0 else -1
+        looked_at = 0
+        while edge >= 0 and looked_at < max_looked_at:
+            looked_at += 1
+            if active[edge]:
+                # Chains are almost in order: an insertion rarely moves anything.
+                version, other = versions[edge], other_ids[edge]
+                at = count
+                while at > begin and (
+                    found_versions[at - 1] < version
+                    or (found_versions[at - 1] == version and found_ids[at - 1] > other)
+                ):
+                    at -= 1
+                if at - begin < limit:
+                    last = min(count, begin + limit - 1)
+                    for j in range(last, at, -1):
+                        found_ids[j] = found_ids[j - 1]
+                        found_versions[j] = found_versions[j - 1]
+                    found_ids[at], found_versions[at] = other, version
+                    count = min(count + 1, begin + limit)
+            edge = nexts[edge]
+        offsets[i + 1] = count
+    return offsets, found_ids[:count].copy(), found_versions[:count].copy()

@@ -1,0 +1,142 @@
+"""The candidate stage: all sources over two shards, and what is built on it, over HTTP."""
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from benchmarks.arrivals import arriving
+from benchmarks.load import measure
+from benchmarks.report import emit, percentiles
+from benchmarks.system import RunningSystem, cpu_seconds, running_system
+from benchmarks.worlds import DenseWorld
+
+_TRAINED = ("simclusters", "twhin", "real_graph", "light_ranker")
+_EVENTS_PER_S = 20_000
+_SETTINGS: dict[str, Any] = {
+    # As good as the published sizes allow in a world without a history.
+    "training": {"twhin": {"epochs": 1}, "max_examples": 50_000},
+}
+_STAGES = ("viewer_context", "candidates", "hydration")
+
+
+def main() -> None:
+    """Build a world of communities, train on it, and measure without and with arriving events."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--requests", type=int, default=400)
+    arguments, _ = parser.parse_known_args()
+    world = DenseWorld(100_000, 50, 1_000_000, 10_000_000, communities=500)
+    if arguments.quick:
+        world = DenseWorld(5_000, 50, 50_000, 400_000, communities=50)
+    with running_system(**_SETTINGS) as system:
+        trained = _fill(system, world)
+        users = np.random.default_rng(1).choice(world.user_ids(), arguments.requests).tolist()
+        figures = {"trained": trained, "at_rest": _measured(system, users)}
+        with arriving(system, world, _EVENTS_PER_S):
+            figures[f"with_{_EVENTS_PER_S}_events_per_s"] = _measured(system, users)
+    emit("candidates", figures, world=vars(world))
+
+
+def _fill(system: RunningSystem, world: DenseWorld) -> dict[str, Any]:
+    from cluster.commands.bulk import ingest_batches
+    from cluster.commands.training import train
+
+    ingest_batches(system.settings, world.batches)
+    found = {}
+    for name in _TRAINED:
+        for one in train(system.settings, name, None, True, lambda _: None):
+            found[name] = {key: one.get(key) for key in ("version", "seconds", "passed")}
+    return found
+
+
+def _measured(system: RunningSystem, users: list[int]) -> dict[str, Any]:
+    return {
+        "candidate_stage": _candidate_stage(system, users),
+        "for_you_http": _http(system, [f"/v1/timelines/for-you/{u}?limit=35" for u in users]),
+        "follow_recommendations_http": _http(
+            system, [f"/v1/users/{u}/follow-recommendations?limit=20" for u in users]
+        ),
+    }
+
+
+def _candidate_stage(system: RunningSystem, users: list[int]) -> dict[str, Any]:
+    """The stages up to merged and hydrated candidates, run here as a replica runs them."""
+    run = _first_stages(system)
+    for user in users[:50]:
+        run(user)
+    samples, candidates, in_network = [], [], []
+    sources: dict[str, list[int]] = {}
+    stages: dict[str, list[float]] = {}
+    degraded = 0
+    cpu = cpu_seconds()
+    for user in users:
+        started = time.perf_counter()
+        found, trace, query = run(user)
+        samples.append(time.perf_counter() - started)
+        candidates.append(len(found))
+        in_network.append(float((found.feature("is_followed") > 0).mean()) if len(found) else 0.0)
+        degraded += bool(query.degraded)
+        for name, by in trace.sources.items():
+            sources.setdefault(name, []).append(by.found)
+        for name, ms in trace.timings_ms().items():
+            stages.setdefault(name, []).append(ms)
+    cpu_ms = (cpu_seconds() - cpu) / len(users) * 1000
+    return {
+        **percentiles(samples),
+        "cpu_ms_per_request": round(cpu_ms, 2),
+        "candidates": round(float(np.mean(candidates))),
+        "in_network_share": round(float(np.mean(in_network)), 3),
+        "degraded": degraded,
+        "stages_p50_ms": {name: round(float(np.median(ms)), 2) for name, ms in stages.items()},
+        "sources_mean": {name: round(float(np.mean(n)), 1) for name, n in sources.items()},
+    }
+
+
+def _first_stages(system: RunningSystem) -> Callable[[int], Any]:
+    from actors.models import Models
+    from actors.ray_router import connect_router
+    from cluster import ray_head
+    from cluster.artifacts import ArtifactStore
+    from timeline.pipeline import Pipeline
+    from timeline.products import for_you
+    from timeline.query import Query
+
+    ray_head.connect(system.settings, start=False)
+    router = connect_router(system.settings)
+    models = Models(ArtifactStore(system.settings.data_dir / "artifacts"))
+    product = for_you(models)
+    first = Pipeline("candidates", [s for s in product.stages if s.name in _STAGES])
+
+    def run(user_id: int) -> Any:
+        query = Query(
+            viewer_id=user_id,
+            now_ms=time.time_ns() // 1_000_000,
+            limit=35,
+            request_id="",
+            settings=system.settings,
+            router=router,
+            deadline_s=time.monotonic() + 1.5,
+        )
+        return *first.run(query), query
+
+    return run
+
+
+def _http(system: RunningSystem, paths: list[str]) -> dict[str, Any]:
+    measure(*system.address, paths, clients=1, token=system.token, seconds=3.0)
+    before = cpu_seconds()
+    load = measure(*system.address, paths, clients=1, token=system.token, seconds=10.0)
+    n = len(load["samples_s"])
+    cpu_s = cpu_seconds() - before - load["client_cpu_s"]
+    return {
+        **percentiles(load["samples_s"]),
+        "system_cpu_ms_per_request": round(cpu_s / n * 1000, 2),
+        "statuses": load["statuses"],
+    }
+
+
+if __name__ == "__main__":
+    main()

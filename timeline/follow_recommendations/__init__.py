@@ -1,0 +1,1 @@
+"""Which accounts a viewer may want to follow: the follow-recommendations service."""

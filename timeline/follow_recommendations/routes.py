@@ -1,0 +1,40 @@
+"""The route under which HTTP asks whom to follow."""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from timeline.follow_recommendations.answers import (
+    FollowRecommendationsAnswer,
+    recommendations_json,
+)
+from timeline.follow_recommendations.service import AccountRecommendations
+from timeline.parameters import Id, Limit
+
+Run = Callable[[Callable[[], bytes]], Awaitable[bytes]]
+"""Does work of a request away from the event loop."""
+
+Size = Annotated[Limit, Query(description="Accounts, 1 to 100.")]
+
+
+def follow_recommendation_routes(recommendations: AccountRecommendations, run: Run) -> APIRouter:
+    """One way to ask; whoever includes it guards it."""
+    router = APIRouter(tags=["recommendations"])
+
+    @router.get(
+        "/v1/users/{user_id}/follow-recommendations",
+        response_model=FollowRecommendationsAnswer,
+        summary="Accounts that a user may want to follow",
+    )
+    async def follow_recommendations(user_id: Id, limit: Size = 20) -> Response:
+        """Of all sources, with reasons; nobody who is followed, gone, silent or blocked."""
+        arrived_s = time.monotonic()
+
+        def make() -> bytes:
+            return recommendations_json(user_id, recommendations.of(user_id, limit, arrived_s))
+
+        return Response(await run(make), media_type="application/json")
+
+    return router
