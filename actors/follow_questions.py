@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from actors.posts import POPULAR_SCAN, FoundPosts, rank_within
+from actors.posts import FoundPosts, rank_within
 from actors.state import ShardState
 from actors.stores.newest_related import Related, newest_related
 from actors.stores.posts import COUNTERS
@@ -129,6 +129,10 @@ class AskNewestOriginals:
         return state.posts.hydrate(table["post_ids"][rows[newest]], self.language, self.now_ms)
 
 
+_TOPIC_SCAN = 20_000
+"""Posts of one shard among which those on a topic are looked for."""
+
+
 @dataclass(frozen=True)
 class AskTopicAuthors:
     """Who lately wrote on topics, and how much others liked it; for every shard."""
@@ -140,9 +144,9 @@ class AskTopicAuthors:
 
     def answer(self, state: ShardState) -> tuple[Ids, npt.NDArray[np.int64]]:
         """The `limit` best authors, and posts plus favourites of each, among the posts of this
-        shard that were written last (`POPULAR_SCAN`)."""
+        shard that were written last (`_TOPIC_SCAN`)."""
         table = state.posts.table
-        rows = table.newest(self.since_ms, self.now_ms + 1, POPULAR_SCAN)
+        rows = table.newest(self.since_ms, self.now_ms + 1, _TOPIC_SCAN)
         rows = rows[np.isin(table["topic_id"][rows], self.topic_ids)]
         favourites = table["counts"][rows, COUNTERS.index(Kind.FAVOURITE)].astype(np.int64)
         ids, at = np.unique(table["author_ids"][rows], return_inverse=True)

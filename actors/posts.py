@@ -21,7 +21,7 @@ from actors.post_labels import PostLabels
 from actors.rows import Engagements, Rows
 from actors.stores.columns import Array
 from actors.stores.labels import Labels
-from actors.stores.popular_videos import PopularVideos
+from actors.stores.popularity import Popularity
 from actors.stores.posts import COUNTERS, PostTable
 from actors.stores.relations import Relations
 from actors.stores.users import UserTable
@@ -30,9 +30,6 @@ from cluster.events import Kind
 from cluster.ids import Ids
 
 Floats = npt.NDArray[np.float32]
-
-POPULAR_SCAN = 20_000
-"""Posts of one shard among which popular ones are looked for."""
 
 USER_KINDS = (
     *(Kind.USER_CREATE, Kind.USER_UPDATE, Kind.USER_DEACTIVATE, Kind.USER_REACTIVATE),
@@ -81,7 +78,8 @@ class PostsKind:
     def __init__(self, users: UserTable, followers: Relations) -> None:
         """`users` and `followers` are written by the shard, whose kinds share them."""
         self.table = PostTable()
-        self.videos = PopularVideos(self.table, _POPULARITY_TENTHS)
+        self.popularity = Popularity(self.table, _POPULARITY_TENTHS, videos=False)
+        self.videos = Popularity(self.table, _POPULARITY_TENTHS, videos=True)
         self.users = users
         self.post_labels, self.author_labels = PostLabels(self.table), Labels()
         self._followers = followers
@@ -90,7 +88,8 @@ class PostsKind:
     def memory_bytes(self) -> int:
         """Memory held by all stores of this kind."""
         labels = self.post_labels.memory_bytes + self.author_labels.memory_bytes
-        return self.table.memory_bytes + self.videos.memory_bytes + labels
+        ranked = self.popularity.memory_bytes + self.videos.memory_bytes
+        return self.table.memory_bytes + ranked + labels
 
     def apply(self, rows: Rows, engagements: Engagements) -> None:
         """Apply admitted rows."""
@@ -110,7 +109,9 @@ class PostsKind:
             _write_labels(labels.where(~of_post), "author_id", self.author_labels)
         theirs = engagements.where(engagements.of_author)
         self.table.count(theirs.post_ids, theirs.author_ids, theirs.kinds, theirs.times_ms)
-        self.videos.touch(np.concatenate([posts["post_id"], theirs.post_ids]))
+        changed = np.concatenate([posts["post_id"], theirs.post_ids])
+        self.popularity.touch(changed)
+        self.videos.touch(changed)
 
     def in_network(
         self,
@@ -195,19 +196,22 @@ class PostsKind:
     ) -> FoundPosts:
         """Recent posts that many engaged with, at most two of an author.
 
-        The posts written last (`POPULAR_SCAN`), ordered by ln(1 + weighted engagements) less
-        their age in days: a post a day older needs e times the engagements.
+        Ordered as `Popularity` says; exact, so that the best of all shards are the best of all.
         """
-        rows = self.table.newest(since_ms, now_ms + 1, POPULAR_SCAN)
-        engaged_tenths = np.maximum(self.table["counts"][rows] @ _POPULARITY_TENTHS, 0)
-        age_days = (now_ms - self.table["created_ms"][rows]) / 86_400_000
-        # As precise as what is compared between shards, so that ties are ties everywhere.
-        score = (np.log1p(engaged_tenths / 10) - age_days).astype(np.float32)
-        order = np.lexsort((self.table["post_ids"][rows], -score))
-        nth_of_author = rank_within(self.table["author_ids"][rows[order]])
-        best = order[nth_of_author < 2][:limit]
-        features = self._features(rows[best], language, now_ms, reputations)
-        return self._found(rows[best], features, score[best])
+        most = 2 * limit
+        while True:
+            rows, scores = self.popularity.best(
+                since_ms=since_ms, now_ms=now_ms, language="", most=most
+            )
+            n_found = len(rows)
+            kept = np.flatnonzero(rank_within(self.table["author_ids"][rows]) < 2)[:limit]
+            # Those left out may have taken the places of others further down.
+            if len(kept) == limit or n_found < most:
+                break
+            most *= 4
+        rows, scores = rows[kept], scores[kept]
+        features = self._features(rows, language, now_ms, reputations)
+        return self._found(rows, features, scores)
 
     def hydrate(
         self,

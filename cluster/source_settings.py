@@ -31,8 +31,9 @@ class SimClustersAnnSettings(Group):
 
     max_results: int = Field(200, ge=1, le=1_000)
     """Posts of each source."""
-    max_posts_per_community: int = Field(800, ge=1)
-    """Scanned by each shard."""
+    max_posts_per_community: int = Field(200, ge=1)
+    """Scanned by each shard (published: callers ask for 800, of which the service's own limit
+    leaves 200)."""
     max_communities: int = Field(50, ge=1)
     """Of a source that are scanned."""
     max_age_ms: int = Field(24 * HOUR_MS, ge=1)

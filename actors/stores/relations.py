@@ -58,6 +58,8 @@ class Relations:
         self._edge_of_pair = IdMap()
         self._owner_of_id = IdMap()
         self._owners = Columns({"head": np.int32, "degree": np.int32})
+        self.n_writes = 0
+        """How often anything was written: for those who keep what they made of it."""
 
     def __len__(self) -> int:
         return len(self._edges)
@@ -85,6 +87,7 @@ class Relations:
         table["active"][edges] = on
         owners = self._owner_of_id.get(owner_ids[won])
         np.add.at(self._owners["degree"], owners, change)
+        self.n_writes += 1
 
     def others(self, owner_id: int, limit: int = MAX_SCAN) -> tuple[Ids, Ids]:
         """Who `owner_id` is related to now, and since when (ms): newest first."""

@@ -68,8 +68,21 @@ ALL_SOURCES: tuple[AccountSource, ...] = (
     *popular.SOURCES,
 )
 
-CONTENT = Flow("content_recommender", ALL_SOURCES, checks=())
-"""For posts of recommended accounts: no shuffle, and no checks, for their posts are checked."""
+_OF_POSTS = (
+    *("online_stp", "two_hop_random_walk", "user_user_graph", "recent_following_similar_users"),
+    *("recent_engagement_non_direct", "repeated_profile_visits", "real_graph_oon", "pop_country"),
+)
+CONTENT = Flow(
+    "content_recommender",
+    tuple(source for source in ALL_SOURCES if not set(source.names).isdisjoint(_OF_POSTS)),
+    checks=(),
+)
+"""For posts of recommended accounts: no shuffle, and no checks, for their posts are checked.
+
+The original asks all its sources here, most of which read what was computed offline. These are
+computed for each request, so only those that differ in kind are asked: strong ties, walks and
+the user-user graph, likeness, engagement, closeness and popularity.
+"""
 
 WHO_TO_FOLLOW = Flow("post_nux_ml", ALL_SOURCES, shuffle=True)
 """For people. The original's model is off by default, and no event tells what it was shown."""
