@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from cluster.settings import Settings
 from tests.running import RunningSystem, listens, ray_processes, wait_until
 
 pytestmark = pytest.mark.cluster
@@ -134,6 +135,31 @@ def test_a_killed_shard_makes_no_error_and_comes_back_whole(system: RunningSyste
     assert degraded, "the kills came while requests ran, so some answers were partial"
     wait_until(lambda: following(system)["degraded"] == [], 10, "whole answers again")
     assert seen_posts(system) == before | {3000, 3001}
+
+
+def test_a_stopped_shard_costs_its_share_and_nothing_else(system: RunningSystem) -> None:
+    """F3: nothing tells that a stopped process is stopped, but its silence."""
+    before = seen_posts(system)
+    deadline_s = Settings().http.deadline_ms / 1000
+    for shard in system.status()["shards"]:
+        os.kill(shard["pid"], signal.SIGSTOP)
+        try:
+            answers, took_s = [], []
+            with system.client("read") as client:
+                for _ in range(12):
+                    started = time.monotonic()
+                    answers.append(client.get(f"/v1/timelines/for-you/{VIEWER}"))
+                    took_s.append(time.monotonic() - started)
+        finally:
+            os.kill(shard["pid"], signal.SIGCONT)
+        assert {answer.status_code for answer in answers} == {200}
+        name = f"shard_{shard['shard']}"
+        assert all(name in answer.json()["degraded"] for answer in answers[1:])
+        assert max(took_s) < deadline_s + 0.5
+        # Once the breaker is open, only now and then a request waits for it.
+        assert sorted(took_s)[3] < deadline_s / 3
+        wait_until(lambda: following(system)["degraded"] == [], 20, "whole answers again")
+    assert seen_posts(system) == before
 
 
 def test_a_killed_log_writer_loses_nothing_acknowledged(system: RunningSystem) -> None:

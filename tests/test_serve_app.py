@@ -422,7 +422,7 @@ def test_no_token_in_the_logs(world: World, caplog: pytest.LogCaptureFixture) ->
 def test_openapi_has_examples_for_everything(world: World) -> None:
     document = world.client.get("/openapi.json").json()
     operations = [op for path in document["paths"].values() for op in path.values()]
-    assert len(operations) == 12
+    assert len(operations) == 13
     assert all(op["summary"] and op["tags"] for op in operations)
     bodies = document["paths"]["/v1/events"]["post"]["requestBody"]["content"]
     example = bodies["application/json"]["example"]
