@@ -6,7 +6,7 @@ import sys
 NAMES = (
     *("interactions", "graph_through_shards", "log", "for_you", "ingest", "restore"),
     *("tweepcred", "real_graph", "communities", "interested_in", "twhin", "safety"),
-    *("nearest", "cluster_search", "two_hop", "candidates", "quality"),
+    *("nearest", "cluster_search", "two_hop", "candidates", "mix", "quality"),
 )
 
 
