@@ -56,6 +56,8 @@ class AccountFacts:
     gone: Mask
     """Deactivated, suspended or deleted."""
     protected: Mask
+    followed: Mask
+    """By the viewer, however long ago."""
     hides: Mask
     """The account blocked or muted the viewer."""
     posted: Mask
@@ -98,6 +100,7 @@ class AskAccounts:
         return AccountFacts(
             gone=state.users.gone(ids),
             protected=protected,
+            followed=state.followers.holds(ids, viewer),
             hides=state.graph.blocks.holds(ids, viewer) | state.graph.mutes.holds(ids, viewer),
             posted=np.isin(ids, table["author_ids"][posts]),
             labelled=labelled,
@@ -118,17 +121,27 @@ class AskNewestOriginals:
     limit: int
     language: str
     now_ms: int
+    viewer_id: int
+    """Whose follows are left out: their posts are no discovery."""
+    reputation_version: str = ""
 
     def answer(self, state: ShardState) -> FoundPosts:
         """Complete candidates, newest first."""
         table = state.posts.table
-        rows = table.of_authors(self.author_ids, self.since_ms, self.until_ms, self.limit)
+        viewer = np.full(len(self.author_ids), self.viewer_id, np.int64)
+        authors = self.author_ids[~state.followers.holds(self.author_ids, viewer)]
+        rows = table.of_authors(authors, self.since_ms, self.until_ms, _WRITTEN_SCAN)
         rows = rows[(table["reply_to_id"][rows] == 0) & (table["repost_of_id"][rows] == 0)]
         rows = rows[rank_within(table["author_ids"][rows]) < self.per_author]
         newest = np.lexsort((-table["post_ids"][rows], -table["created_ms"][rows]))[: self.limit]
-        return state.posts.hydrate(table["post_ids"][rows[newest]], self.language, self.now_ms)
+        post_ids = table["post_ids"][rows[newest]]
+        version = self.reputation_version
+        reputations = state.models.reputations(version) if version else None
+        return state.posts.hydrate(post_ids, self.language, self.now_ms, reputations)
 
 
+_WRITTEN_SCAN = 1_000
+"""Newest posts of an author among which originals are looked for."""
 _TOPIC_SCAN = 20_000
 """Posts of one shard among which those on a topic are looked for."""
 

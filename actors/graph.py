@@ -110,10 +110,14 @@ class ViewerContext:
     affinities: npt.NDArray[np.float32]
     """Decayed engagement with the author of the same place in `affine_ids`."""
 
+    @property
+    def hidden_ids(self) -> Ids:
+        """Whom the viewer blocked or muted, or is blocked by."""
+        return np.concatenate([self.blocks, self.blocked_by, self.mutes])
+
     def heard(self) -> Ids:
         """Whom the viewer follows and neither muted nor is blocked from, sorted."""
-        hidden = np.concatenate([self.blocks, self.blocked_by, self.mutes])
-        return np.setdiff1d(self.follows, hidden)
+        return np.setdiff1d(self.follows, self.hidden_ids)
 
 
 class GraphKind:

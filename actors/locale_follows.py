@@ -19,6 +19,8 @@ from cluster.ids import Ids
 Counts = npt.NDArray[np.int32]
 
 REFRESH_MS = 60_000
+_PLACES_TOLD = 64
+"""Pairs of a country and a language kept of a minute: some 100 KB each."""
 _CHEAP = 50_000
 """So many follows are counted in a millisecond."""
 MAX_TOLD = 5_000
@@ -54,11 +56,16 @@ class AskLocaleFollows:
     language: str
     window_ms: int
     now_ms: int
+    exact: bool = False
+    """Counted for this question: the same answer whatever was asked before."""
 
     def answer(self, state: ShardState) -> LocaleFollows:
         """As of the minute of `now_ms`: of that minute, what the first to ask found. A shard of
         few follows counts anew whenever one came."""
-        return _counted(state, self.window_ms, self.now_ms).of(state, self.country, self.language)
+        counted = _counted
+        if self.exact:
+            counted = _Counted
+        return counted(state, self.window_ms, self.now_ms).of(state, self.country, self.language)
 
 
 def summed(parts: Sequence[LocaleFollows]) -> LocaleFollows:
@@ -97,7 +104,9 @@ class _Counted:
         """The counts for one country and language."""
         told = self._told.get((country, language))
         if told is None:
-            told = self._told[country, language] = self._count(state, country, language)
+            told = self._count(state, country, language)
+            if len(self._told) < _PLACES_TOLD:
+                self._told[country, language] = told
         return told
 
     def _count(self, state: ShardState, *words: str) -> LocaleFollows:

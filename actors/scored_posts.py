@@ -19,6 +19,8 @@ class ScoredPosts:
 
     source_names: tuple[str, ...] = ()
     """The product's sources, in the order in which it numbers them."""
+    model_version: str = ""
+    """What gave the scores."""
     post_ids: Ids = field(default_factory=lambda: np.empty(0, np.int64))
     author_ids: Ids = field(default_factory=lambda: np.empty(0, np.int64))
     source: npt.NDArray[np.int8] = field(default_factory=lambda: np.empty(0, np.int8))
@@ -54,9 +56,10 @@ class ScoredPosts:
     def joined(self, other: "ScoredPosts") -> "ScoredPosts":
         """With what another adds; of a post in both the copy scored last stays.
 
-        Other sources or columns are those of another version: then this one alone.
+        Other sources, columns or models are those of another version: then this one alone.
         """
         same = other.source_names == self.source_names
+        same &= other.model_version == self.model_version
         if not (same and other.evidence.keys() == self.evidence.keys() and len(other)):
             return self
         theirs = other._columns()
@@ -74,7 +77,7 @@ class ScoredPosts:
     def _with(self, columns: dict[str, Array]) -> "ScoredPosts":
         own = {name: columns[name] for name in columns if name not in self.evidence}
         evidence = {name: columns[name] for name in self.evidence}
-        return ScoredPosts(self.source_names, **own, evidence=evidence)
+        return ScoredPosts(self.source_names, self.model_version, **own, evidence=evidence)
 
 
 class ScoredCache:

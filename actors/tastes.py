@@ -21,6 +21,7 @@ from actors.user_signals import finish, gather
 from actors.vector_models import Float32s
 from cluster.ids import Ids
 
+_QUALITY_VIEW, _QUALITY_VIEW_MS = SignalType.VIDEO_QUALITY_VIEW_90D, 10_000
 _NO_IDS, _NO_SCORES = np.empty(0, np.int64), np.empty(0, np.float32)
 
 
@@ -85,6 +86,11 @@ class AskTastes:
             scores=(affine_ids, scores.astype(np.float64)),
         )
         signals = finish(found, dict.fromkeys(self.types, self.max_signals)).lists
+        if _QUALITY_VIEW in self.types:
+            # Who watched 10 s watched a video that long, whatever its length is.
+            views = found.lists[_QUALITY_VIEW]
+            long = views.take(views.values >= _QUALITY_VIEW_MS)
+            signals[_QUALITY_VIEW] = long.take(slice(self.max_signals))
         told = Tastes(versions, signals, affine_ids, scores)
         if "vectors" not in kinds:
             return told

@@ -54,7 +54,7 @@ def questions_of_sources(
         AskUserEdges(author_ids, places, tuple(UserEdge), since_ms, 50),
         AskWalks(user_id, author_ids, np.ones(n), 10, 5, 0.3, 5, (0, 0)),
         AskNewestOfGroups(author_ids, bounds, since_ms, now_ms, 5),
-        AskNewestOriginals(author_ids, since_ms, now_ms, 5, 5, "en", now_ms),
+        AskNewestOriginals(author_ids, since_ms, now_ms, 5, 5, "en", now_ms, user_id),
         AskPopularVideos("en", "", np.empty(0, np.int64), since_ms, now_ms, 2, 5),
         AskFollowees(author_ids, 5),
         AskMutuals(author_ids, 5),

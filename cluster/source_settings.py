@@ -15,7 +15,6 @@ SignalName = Literal[
     "original_tweet_90d",
     "tweet_share",
     "good_tweet_click_2s",
-    "video_playback_50_90d",
     "video_quality_view_90d",
     "notification_open",
     "account_follow",
@@ -240,7 +239,7 @@ class CachedPostsSettings(Group):
     """Of one viewer, the best (published)."""
     max_bytes: int = Field(256 * 2**20, ge=0)
     """Held by one shard; beyond it the viewers who wait longest are forgotten. Not published."""
-    enough: int = Field(30, ge=0, le=1_000)
+    enough: int = Field(30, ge=1, le=1_000)
     """A source with so many unseen cached posts is not asked (published)."""
 
 
@@ -257,7 +256,6 @@ class QualityFactorSettings(Group):
     warm_up_s: float = Field(60.0, ge=0)
     """After the start, in which nothing counts."""
     fetch_target_ms: float = Field(300.0, gt=0)
-    scoring_target_ms: float = Field(700.0, gt=0)
 
 
 class AgeDecaySettings(Group):

@@ -18,7 +18,7 @@ Mask = npt.NDArray[np.bool_]
 MAX_PROOFS = 10
 ENGINES = (
     *("simclusters_ann", "twhin_ann", "user_tweet_graph", "user_video_graph"),
-    *("interested_in", "consumer_twhin", "similar_users"),
+    *("interested_in", "consumer_twhin"),
 )
 """What sources that ask several engines call them; see `Candidates.engines`."""
 N_POST_FEATURES = len(POST_FEATURES)

@@ -139,7 +139,7 @@ def why(trace: bytes, post_id: int, light_ranker: Callable[[str], LightRanker]) 
         return answer | {
             "found": False,
             "verdict": "not_a_candidate",
-            "detail": f"no source found it; asked were {', '.join(said['sources']) or 'none'}",
+            "detail": f"no source found it, of {', '.join(said['sources']) or 'none'}",
         }
     row = {name: table.column(name)[int(rows[0])].as_py() for name in table.column_names}
     dropped_at, stages = row["dropped_at"], said["stages"]

@@ -36,6 +36,13 @@ def recent(windowed: int, query: Query, candidates: Candidates) -> Mask:
     return keep & (age_ms >= 0)
 
 
+def no_replies(sources: int, query: Query, candidates: Candidates) -> Mask:
+    """No replies that none but these sources (bits) found."""
+    elsewhere = (candidates.sources & np.uint32(~sources & 0xFFFFFFFF)) > 0
+    keep: Mask = ~candidates.is_reply | elsewhere
+    return keep
+
+
 def after_cursor(query: Query, candidates: Candidates) -> Mask:
     """Following: posts older than the last one served, or of its instant with a smaller id."""
     if query.before is None:

@@ -20,7 +20,7 @@ _VIEWER_SHARE = 0.4
 _POSTS_SHARE = 0.6
 
 
-def fetch_viewer(query: Query) -> bool:
+def fetch_viewer(query: Query, *, with_tastes: bool = True) -> bool:
     """Wave 1: the viewer's context, from the viewer's own shard.
 
     Without it nobody knows whom the viewer blocked, so the timeline stays empty. The
@@ -31,20 +31,22 @@ def fetch_viewer(query: Query) -> bool:
     sources = query.settings.sources
     questions: list[Question] = [
         AskContext(query.viewer_id, query.now_ms, settings.max_follows, settings.max_seen),
-        AskTastes(query.viewer_id, seeding(sources.signals), sources.max_signals, query.now_ms),
     ]
-    use_cache = query.recorded and sources.cached.ttl_ms > 0
+    if with_tastes:
+        types = seeding(sources.signals)
+        questions.append(AskTastes(query.viewer_id, types, sources.max_signals, query.now_ms))
+    use_cache = with_tastes and query.recorded and sources.cached.ttl_ms > 0
     if use_cache:
         questions.append(AskScored(query.viewer_id, query.now_ms))
     reply = query.ask({shard: questions}, _VIEWER_SHARE).replies.get(shard)
     if reply is None or isinstance(reply.answers[0], Failed):
         query.note("viewer_context")
         return False
-    query.context, tastes = reply.answers[:2]
-    if isinstance(tastes, Failed):
+    query.context = reply.answers[0]
+    if with_tastes and isinstance(reply.answers[1], Failed):
         query.note("viewer_tastes")
-    else:
-        query.tastes = tastes
+    elif with_tastes:
+        query.tastes = reply.answers[1]
     if use_cache and not isinstance(reply.answers[2], Failed):
         query.cached = usable(query, reply.answers[2])
     reputations = {name: reply.active[name] for name in (TWEEPCRED,) if name in reply.active}
@@ -85,7 +87,10 @@ def complete(query: Query, candidates: Candidates) -> Candidates:
 
 
 def _learn(query: Query, columns: dict[str, Array], unknown: Mask, reposts: Mask) -> None:
-    """Fill in the facts of `unknown` candidates and the fate of what `reposts` repost."""
+    """Fill in the facts of `unknown` candidates and the fate of what `reposts` repost.
+
+    A post that is somebody else's than its source was told counts as deleted.
+    """
     if not (unknown | reposts).any():
         return
     post_ids, reposted_ids = columns["post_ids"], columns["repost_of_ids"]
@@ -117,8 +122,11 @@ def _learn(query: Query, columns: dict[str, Array], unknown: Mask, reposts: Mask
             continue
         rows, theirs = asked[shard]
         columns["deleted"][theirs] = deleted[theirs] | gone
+        # Whoever an event named as the author, the filters must look at who it is.
+        others = (found.created_ms > 0) & (found.author_ids != columns["author_ids"][rows])
         for name, values in vars(found).items():
             if name == "features":
                 columns["features"][rows, :N_POST_FEATURES] = values
             elif name not in ("author_ids", "ranks"):
                 columns[name][rows] = values
+        columns["deleted"][rows] |= others

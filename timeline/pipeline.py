@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from actors.scored_posts import NOTHING_SCORED
 from cluster.ids import Ids
 from timeline.candidates import NONE, Candidates, Floats, Mask, concatenate, first_copies
 from timeline.findings import Finding, ask_together
@@ -209,6 +210,9 @@ class Pipeline:
 
 
 def _retrieve(stage: Retrieve, query: Query, trace: Trace) -> Candidates:
+    names = tuple(source.name for source in stage.sources)
+    if query.cached.source_names != names:
+        query.cached = NOTHING_SCORED  # made by another version of the product
     enough = query.settings.sources.cached.enough
     asked = {
         source.name: number

@@ -55,6 +55,7 @@ def for_you(models: Models) -> Pipeline:
     sources = for_you_sources()
     names = [source.name for source in sources]
     windowed = sum(1 << names.index(name) for name in _WINDOWED)
+    mixed = sum(1 << names.index(name) for name in ("cr_mixer", "cached"))
     backfill = names.index("backfill")
     return Pipeline(
         "for_you",
@@ -65,6 +66,7 @@ def for_you(models: Models) -> Pipeline:
             Filter("unknown_or_deleted", filters.known),
             Filter("protected", filters.not_protected),
             Filter("window", partial(filters.recent, windowed)),
+            Filter("mixer_replies", partial(filters.no_replies, mixed)),
             Filter("own_posts", filters.not_own),
             Filter("blocked", filters.not_blocked),
             Filter("muted", filters.not_muted),
@@ -86,7 +88,7 @@ def following() -> Pipeline:
     return Pipeline(
         "following",
         [
-            Prepare("viewer_context", fetch_viewer),
+            Prepare("viewer_context", partial(fetch_viewer, with_tastes=False)),
             Retrieve("candidates", [Following()]),
             Extend("hydration", complete),
             Filter("unknown_or_deleted", filters.known),

@@ -12,7 +12,6 @@ from actors.router import Gathered, Router, Wave, shards_of
 from actors.scored_posts import NOTHING_SCORED, ScoredPosts
 from actors.social_proof import SocialProof
 from actors.tastes import Tastes
-from cluster.ids import Ids
 from cluster.settings import Settings
 
 LIGHT_USER_FOLLOWS = 50
@@ -53,8 +52,6 @@ class Query:
     degraded: list[str] = field(default_factory=list)
     reason: str | None = None
     """Why the timeline is not an ordinary one, such as `cold_start`."""
-    seeds: tuple[Ids, npt.NDArray[np.float64]] | None = None
-    """Where the graph traversal began (ids, sorted) and the weights."""
     proof: SocialProof | None = None
     """What the graph traversal found, for posts of every source."""
 

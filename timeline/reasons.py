@@ -24,7 +24,6 @@ _OF_SIGNAL = {
     SignalType.TWEET_SHARE: "like post {0}, which you shared",
     SignalType.GOOD_TWEET_CLICK_2S: "like post {0}, which you read",
     SignalType.VIDEO_QUALITY_VIEW_90D: "like post {0}, which you watched",
-    SignalType.VIDEO_PLAYBACK_50_90D: "like post {0}, which you watched",
     SignalType.NOTIFICATION_OPEN: "like post {0}, which you opened",
     SignalType.ACCOUNT_FOLLOW: "like what user {0}, whom you follow, is known for",
     SignalType.REPEATED_PROFILE_VISIT_14D: "like what user {0}, whom you visited, is known for",
@@ -35,7 +34,6 @@ _OF_SIGNAL = {
 _OF_ENGINE = {
     "interested_in": ("community", "liked in communities you are interested in"),
     "consumer_twhin": ("likeness", "near to what you engage with"),
-    "similar_users": ("similar_users", "favourited by users like you"),
 }
 _OF_SOURCE = {
     "follow_recommendations": ("recommended_author", "by an account you may want to follow"),

@@ -14,11 +14,12 @@ def light_ranker(models: Models, query: Query, candidates: Candidates) -> Floats
     """The probability of an engagement, by the version this request began with.
 
     Posts of followed authors are judged by the in-network model, others by the other one.
-    What was scored a moment ago keeps its score.
+    What the same version scored a moment ago keeps its score.
     """
-    known, scores = known_scores(query.cached, candidates.post_ids)
+    version = query.versions[LIGHT_RANKER]
+    known, scores = known_scores(query.cached, candidates.post_ids, version)
     rest = candidates if not known.any() else candidates.take(~known)
-    ranker = models.light_ranker(query.versions[LIGHT_RANKER])
+    ranker = models.light_ranker(version)
     logits = ranker.logits(rest.features, rest.feature("is_followed") > 0)
     scores[~known] = 1.0 / (1.0 + np.exp(-logits))
     return scores

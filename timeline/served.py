@@ -242,7 +242,8 @@ class Recorder:
             post_ids, scores = stage.post_ids, stage.values
             if stage.name == LIGHT_RANKER and post_ids is not None and scores is not None:
                 found, names = page.trace.found, page.source_names
-                return to_cache(found, post_ids, scores, names, page.cached, page.now_ms)
+                version = page.model_version
+                return to_cache(found, post_ids, scores, names, version, page.cached, page.now_ms)
         return None
 
     def _tell_shards(self, pages: Sequence[Page]) -> None:

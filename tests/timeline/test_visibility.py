@@ -2,7 +2,9 @@
 
 import pytest
 
+from actors.router import LocalRouter
 from cluster.events import Kind
+from cluster.settings import Settings
 from tests.timeline.small_worlds import (
     FRIEND,
     OTHER,
@@ -19,7 +21,11 @@ from tests.worlds import (
     USERS,
     Clock,
     Event,
+    states_of,
 )
+from timeline.hydration import fetch_viewer
+from timeline.query import Query
+from timeline.sources.source_keys import source_keys
 from timeline.timelines import Page
 
 
@@ -188,3 +194,31 @@ def test_posts_to_come_are_not_shown() -> None:
     events = small_world(Clock(NOW_MS - 5))
     assert set(ids(for_you(*events))) == {100, 101, 102}
     assert ids(following(*events)) == [102, 101, 100]
+
+
+@pytest.mark.parametrize("n_shards", [1, 2, 4])
+def test_a_block_holds_whoever_an_event_names_as_the_author(n_shards: int) -> None:
+    clock = Clock()
+    events = small_world(clock)
+    events += [
+        clock.post(900, STRANGER),
+        clock.edge(Kind.BLOCK, VIEWER, STRANGER),
+        # Sent with another author: wrong, and nothing can tell when it comes.
+        clock.on_post(Kind.FAVOURITE, FRIEND, 900, USERS[5]),
+        clock.on_post(Kind.FAVOURITE, OTHER, 900, USERS[7]),
+    ]
+    assert 900 not in ids(for_you(*events, n_shards=n_shards))
+
+
+def test_nothing_by_whom_the_viewer_hides_leads_anywhere() -> None:
+    clock = Clock()
+    events = small_world(clock)
+    events += [
+        clock.on_post(Kind.FAVOURITE, VIEWER, 300, STRANGER),
+        clock.edge(Kind.BLOCK, STRANGER, VIEWER),
+        clock.edge(Kind.MUTE, VIEWER, OTHER),
+    ]
+    asked = Query(VIEWER, NOW_MS, 10, "r", Settings(), LocalRouter(states_of(events)))
+    assert fetch_viewer(asked)
+    keys = source_keys(asked, 0)
+    assert keys.author_ids.tolist() == [FRIEND]

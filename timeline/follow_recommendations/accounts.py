@@ -52,7 +52,8 @@ class Seeker:
     query: Query
     ties: FollowTies
     excluded: Ids
-    """Sorted: the viewer, whom the viewer follows or did lately, hides, or asked to leave out."""
+    """Sorted: the viewer, newest follows and those of before, whom the viewer hides or asked to
+    leave out."""
 
     @property
     def settings(self) -> Settings:
@@ -62,9 +63,8 @@ class Seeker:
     def heard(self, limit: int) -> Ids:
         """The newest follows whom the viewer neither muted nor is blocked from."""
         viewer = self.query.viewer
-        hidden = np.concatenate([viewer.blocks, viewer.blocked_by, viewer.mutes])
         follows = self.ties.follow_ids
-        return follows[~np.isin(follows, hidden)][:limit]
+        return follows[~np.isin(follows, viewer.hidden_ids)][:limit]
 
     def new(self, user_ids: Ids) -> Mask:
         """Who of these may still be recommended."""

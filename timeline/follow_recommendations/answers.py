@@ -17,7 +17,7 @@ class BecauseAnswer(BaseModel):
         "followed_by",
         "mutual_with",
         "similar_to",
-        "close_to",
+        "may_know",
         "follows_you",
         "visited",
         "engaged",

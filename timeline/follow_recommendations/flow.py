@@ -52,6 +52,8 @@ class Flow:
     """By name of a source; 1 unless told, as in both of the original's flows."""
     draw: Draw = "random"
     shuffle: bool = False
+    names: tuple[str, ...] = ()
+    """Those that count of what the sources serve; all where there are none."""
     checks: tuple[str, ...] = predicates.ALL
     """Of `predicates.OF_ACCOUNTS`."""
     sampling: float = 0.0
@@ -75,6 +77,7 @@ _OF_POSTS = (
 CONTENT = Flow(
     "content_recommender",
     tuple(source for source in ALL_SOURCES if not set(source.names).isdisjoint(_OF_POSTS)),
+    names=_OF_POSTS,
     checks=(),
 )
 """For posts of recommended accounts: no shuffle, and no checks, for their posts are checked.
@@ -132,6 +135,8 @@ def find_accounts(
     by_name: dict[str, Accounts] = {}
     for found in by_finding.values():
         by_name |= found or {}
+    if flow.names:
+        by_name = {name: by_name[name] for name in flow.names if name in by_name}
     pool = pooled(by_name)
     pool = pool.take(seeker.new(pool.accounts.user_ids))
     order = weighted_order(pool, flow.weights, query.seed, shuffle=flow.shuffle, draw=flow.draw)
@@ -224,8 +229,8 @@ def _facts(seeker: Seeker, user_ids: Ids) -> Finding[tuple[AccountFacts, npt.NDA
         for shard in np.unique(homes).tolist()
     }
     columns = {
-        **{name: np.zeros(n, bool) for name in ("gone", "protected", "hides", "posted")},
-        "labelled": np.zeros(n, bool),
+        **{name: np.zeros(n, bool) for name in ("gone", "protected", "followed", "hides")},
+        **{name: np.zeros(n, bool) for name in ("posted", "labelled")},
         "between": np.zeros(n, np.int32),
         "named_ids": np.zeros((n, MAX_NAMED), np.int64),
     }

@@ -36,7 +36,8 @@ class LocalePopular:
         query, settings = seeker.query, seeker.settings.sources.follow_recommendations
         ties, limit = seeker.ties, settings.popular_results
         question = AskLocaleFollows(
-            ties.country, ties.language, settings.popular_window_ms, query.now_ms
+            *(ties.country, ties.language, settings.popular_window_ms, query.now_ms),
+            exact=not query.recorded,
         )
         answers = yield {shard: [question] for shard in range(query.router.n_shards)}
         counted = summed([found for (found,) in answers.values()])

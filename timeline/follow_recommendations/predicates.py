@@ -31,6 +31,7 @@ hides by follow requests, curated lists or undiscoverable contacts no event tell
 OF_ACCOUNTS: Mapping[str, OfAccount] = {
     "gone": lambda facts: facts.gone,
     "protected": lambda facts: facts.protected,
+    "followed": lambda facts: facts.followed,
     "hides_viewer": lambda facts: facts.hides,
     "inactive": lambda facts: ~facts.posted,
     "unhealthy": lambda facts: facts.labelled,

@@ -26,7 +26,6 @@ _CONNECTED = {
     "recent_strong_engagement_similar_users": ("similar_to", "similar to"),
     "salsa_expansion": ("similar_to", "similar to"),
     "similar_user_expander": ("similar_to", "similar to"),
-    "real_graph_expansion": ("close_to", "close to"),
 }
 """Source → kind and words of a reason that names those who led to the account."""
 
@@ -34,6 +33,8 @@ _PLAIN = {
     "triangular_loops": ("follows_you", "follows you"),
     "repeated_profile_visits": ("visited", "you visited the profile {value:.0f} times lately"),
     "recent_engagement_non_direct": ("engaged", "you engaged with their posts lately"),
+    # Whom somebody is close to is known from what they alone may see: nobody is named.
+    "real_graph_expansion": ("may_know", "close to people who are close to you"),
     "real_graph_oon": ("likely", "you are likely to interact with them"),
     "sims": ("like_you", "followed from the same communities as you"),
     "follow2vec": ("for_you", "followed by people who follow what you follow"),

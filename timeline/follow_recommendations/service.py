@@ -64,6 +64,7 @@ class AccountRecommendations:
             router=self._router,
             seed=now_ms // _HOUR_MS,
             deadline_s=arrived_s + self._settings.http.deadline_ms / 1000,
+            recorded=True,
         )
         if not fetch_viewer(query):
             if query.context is not None and query.viewer.gone:

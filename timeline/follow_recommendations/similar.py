@@ -98,7 +98,8 @@ class RealGraphExpansion:
         """Ask the viewer's shard, for every shard holds all scores."""
         query, settings = seeker.query, seeker.settings.sources.follow_recommendations
         version = query.tastes.versions.get(REAL_GRAPH)
-        ids, scores = query.tastes.affine_ids, query.tastes.real_graph
+        heard = ~np.isin(query.tastes.affine_ids, query.viewer.hidden_ids)
+        ids, scores = query.tastes.affine_ids[heard], query.tastes.real_graph[heard]
         best = np.lexsort((ids, -scores))[: settings.real_graph_first]
         if version is None or not len(best):
             return {}
@@ -130,8 +131,7 @@ def engaged(seeker: Seeker) -> Seeds:
     """Accounts engaged with lately, whether followed or not, the most engaged first."""
     ties = seeker.ties
     viewer = seeker.query.viewer
-    hidden = np.concatenate([viewer.blocks, viewer.blocked_by, viewer.mutes])
-    kept = ~np.isin(ties.engaged_ids, hidden)
+    kept = ~np.isin(ties.engaged_ids, viewer.hidden_ids)
     return ties.engaged_ids[kept], ties.engagements[kept]
 
 

@@ -24,14 +24,15 @@ class FromTies:
 def engaged_direct(seeker: Seeker) -> Accounts:
     """Followed accounts engaged with lately, by decayed engagement: seeds for expansions."""
     ties, limit = seeker.ties, seeker.settings.sources.follow_recommendations.max_engaged
-    followed = np.isin(ties.engaged_ids, ties.follow_ids)
+    followed = np.isin(ties.engaged_ids, seeker.heard(len(ties.follow_ids)))
     return ranked(ties.engaged_ids[followed], ties.engagements[followed], limit)
 
 
 def strongly_engaged_direct(seeker: Seeker) -> Accounts:
     """The same by reposts, replies and quotes alone."""
     ties, limit = seeker.ties, seeker.settings.sources.follow_recommendations.max_engaged
-    kept = np.isin(ties.engaged_ids, ties.follow_ids) & (ties.strong_engagements > 0)
+    kept = np.isin(ties.engaged_ids, seeker.heard(len(ties.follow_ids)))
+    kept &= ties.strong_engagements > 0
     return ranked(ties.engaged_ids[kept], ties.strong_engagements[kept], limit)
 
 

@@ -68,16 +68,16 @@ def gate(cached: ScoredPosts, source_name: str, enough: int = 30) -> bool:
     `cached` is what `usable` left (the original's `MinCachedTweetsGate`).
     """
     numbers = _numbers(cached.source_names, (source_name,))
-    return int(np.isin(cached.source, numbers).sum()) < enough
+    return not len(cached) or int(np.isin(cached.source, numbers).sum()) < enough
 
 
 def known_scores(
-    cached: ScoredPosts, post_ids: Ids
+    cached: ScoredPosts, post_ids: Ids, model_version: str
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float32]]:
-    """Which posts (n,) the model scored before, and what it said; 0 for the others."""
+    """Which posts (n,) this version scored before, and what it said; 0 for the others."""
     rows = cached.rows_of(post_ids)
     scores = np.zeros(len(post_ids), np.float32)
-    known = rows >= 0
+    known = (rows >= 0) & (cached.model_version == model_version)
     scores[known] = cached.scores[rows[known]]
     return known, scores
 
@@ -87,6 +87,7 @@ def to_cache(
     post_ids: Ids,
     scores: npt.NDArray[np.float32],
     source_names: Sequence[str],
+    model_version: str,
     cached: ScoredPosts,
     now_ms: int,
 ) -> ScoredPosts:
@@ -101,21 +102,32 @@ def to_cache(
     rows = found.take(order[np.searchsorted(found.post_ids, post_ids, sorter=order)])
     before = cached.rows_of(post_ids)
     scored_ms = np.full(len(post_ids), now_ms, np.int64)
+    before = before if cached.model_version == model_version else np.full_like(before, -1)
     scored_ms[before >= 0] = cached.scored_ms[before[before >= 0]]
     return ScoredPosts(
         tuple(source_names),
+        model_version,
         *(post_ids, rows.author_ids, rows.source, scores, scored_ms),
         {name: getattr(rows, name) for name in _EVIDENCE},
     )
 
 
 def _candidates(query: Query, cached: ScoredPosts) -> Candidates:
-    candidates = unhydrated(cached.post_ids, cached.author_ids, cached.scores)
-    candidates = replace(candidates, source=cached.source, **cached.evidence)
-    viewer = query.viewer
-    unheard = np.concatenate([viewer.blocks, viewer.blocked_by, viewer.mutes])
-    proof_ids = np.where(np.isin(candidates.proof_ids, unheard), 0, candidates.proof_ids)
-    return replace(candidates, proof_ids=proof_ids)
+    """As they were found, less the reasons that hold no more."""
+    found = unhydrated(cached.post_ids, cached.author_ids, cached.scores)
+    found = replace(found, source=cached.source, **cached.evidence)
+    proofs = np.where(np.isin(found.proof_ids, query.viewer.heard()), found.proof_ids, 0)
+    holds = np.zeros(len(found), bool)
+    for kind, signals in query.tastes.signals.items():
+        heard = ~np.isin(signals.author_ids, query.viewer.hidden_ids)
+        holds |= (found.signals == kind) & np.isin(found.signal_ids, signals.target_ids[heard])
+    holds |= found.signals < 0
+    return replace(
+        found,
+        proof_ids=proofs,
+        signals=np.where(holds, found.signals, np.int16(-1)),
+        signal_ids=np.where(holds, found.signal_ids, 0),
+    )
 
 
 def _numbers(source_names: Sequence[str], wanted: Sequence[str]) -> list[int]:

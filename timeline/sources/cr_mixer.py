@@ -199,7 +199,7 @@ def _may_be_shown(query: Query, keys: SourceKeys, rows: _Rows, n_posts: int) -> 
 
     The original also drops what a post led to that the viewer has seen; nobody engages with
     what they have not seen, so here such a post is only no candidate itself. Replies are told
-    from other posts later, when facts are known.
+    from other posts by the filter `mixer_replies`, when facts are known.
     """
     max_age_ms = query.settings.sources.cr_mixer.max_age_ms
     created_ms = np.zeros(n_posts, np.int64)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from actors.features.reputation import TWEEPCRED
 from actors.follow_questions import AskNewestOriginals
 from actors.router import shards_of
 from timeline.candidates import NONE, Candidates, concatenate, from_found
@@ -44,6 +45,8 @@ class FollowRecommendations:
                     limit=settings.max_posts,
                     language=query.viewer.language,
                     now_ms=query.now_ms,
+                    viewer_id=query.viewer_id,
+                    reputation_version=query.versions.get(TWEEPCRED, ""),
                 )
             ]
             for shard in np.unique(homes).tolist()

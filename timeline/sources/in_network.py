@@ -135,6 +135,5 @@ def _extended(query: Query, found: Candidates) -> Mask:
 def _begun_by_others(query: Query, found: Candidates) -> Mask:
     """Whether what is replied to is by somebody who may be heard, and not by the viewer."""
     viewer, addressed = query.viewer, found.linked_author_ids[:, 0]
-    hidden = np.concatenate([viewer.blocks, viewer.blocked_by, viewer.mutes])
-    open_to: Mask = (addressed != query.viewer_id) & ~np.isin(addressed, hidden)
+    open_to: Mask = (addressed != query.viewer_id) & ~np.isin(addressed, viewer.hidden_ids)
     return open_to

@@ -63,7 +63,7 @@ class Lists:
 def _heard(query: Query, lists: ListMembers) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Members whose posts may be shown, and the place of the list of each."""
     viewer = query.viewer
-    unheard = np.concatenate([viewer.blocks, viewer.blocked_by, viewer.mutes, [query.viewer_id]])
+    unheard = np.append(viewer.hidden_ids, query.viewer_id)
     list_of = np.repeat(np.arange(len(lists.list_ids)), np.diff(lists.offsets))
     heard = ~np.isin(lists.member_ids, unheard)
     return lists.member_ids[heard], list_of[heard]

@@ -25,7 +25,7 @@ class PopularVideos:
         viewer, settings = query.viewer, query.settings.sources.popular_videos
         home, n_shards = query.viewer_shard, query.router.n_shards
         told = yield {home: [AskCountry(query.viewer_id)]}
-        hidden = (viewer.blocks, viewer.blocked_by, viewer.mutes, viewer.follows)
+        hidden = (viewer.hidden_ids, viewer.follows)
         without = np.unique(np.concatenate([*hidden, [query.viewer_id]]))
         homes = shards_of(without, n_shards)
         answers = yield {

@@ -62,8 +62,9 @@ class SourceKeys:
 def source_keys(query: Query, n_of_viewer: int) -> SourceKeys:
     """The viewer's signals of the types that settings name, each target once, and the viewer.
 
-    A target of several signals counts by the most recent of them: the same list again could
-    only bring what its first copy brings before.
+    Nothing by whom the viewer hides: it would be named as a reason. A target of several signals
+    counts by the most recent of them: the same list again could only bring what its first copy
+    brings before.
     """
     sources = query.settings.sources
     types = seeding(sources.signals)
@@ -75,7 +76,8 @@ def source_keys(query: Query, n_of_viewer: int) -> SourceKeys:
     signals = np.repeat(np.array(types, np.int16), counts)
     of_accounts = np.isin(signals, np.array(list(ACCOUNT_SIGNALS), np.int16))
     order = np.argsort(-times, kind="stable")
-    order = order[(targets[order] > 0) & (authors[order] > 0)]
+    heard = ~np.isin(authors, query.viewer.hidden_ids)
+    order = order[((targets > 0) & (authors > 0) & heard)[order]]
     _, first = np.unique(np.where(of_accounts, -targets, targets)[order], return_index=True)
     order = order[np.sort(first)]
     own = np.zeros(n_of_viewer, np.int64)

@@ -35,8 +35,7 @@ class UserTweetEntityGraph:
 
     def find(self, query: Query) -> Finding[Candidates]:
         """Ask each shard about the seeds that live in it; what the posts are is not known yet."""
-        query.seeds = social_proof.seeds_of(query.viewer, query.settings.for_you.max_seeds)
-        seeds, weights = query.seeds
+        seeds, weights = social_proof.seeds_of(query.viewer, query.settings.for_you.max_seeds)
         if not len(seeds):
             return NONE
         homes = shards_of(seeds, query.router.n_shards)
@@ -73,7 +72,7 @@ def _known_authors(query: Query) -> Ids:
     """Authors whose posts are not out of network, or may not be shown."""
     viewer = query.viewer
     mine = np.array([query.viewer_id], np.int64)
-    return np.concatenate([viewer.follows, viewer.blocks, viewer.blocked_by, viewer.mutes, mine])
+    return np.concatenate([viewer.follows, viewer.hidden_ids, mine])
 
 
 def _with_proofs(ranked: RankedPosts, seeds: Ids) -> Candidates:

@@ -211,9 +211,7 @@ class UserTweetGraph:
 
 def may_be_shown(query: Query, author_ids: Ids) -> Mask:
     """Whether posts of these authors may be shown to the viewer at all."""
-    viewer = query.viewer
-    hidden = (viewer.blocks, viewer.blocked_by, viewer.mutes)
-    shown: Mask = ~np.isin(author_ids, np.concatenate([*hidden, [query.viewer_id]]))
+    shown: Mask = ~np.isin(author_ids, np.append(query.viewer.hidden_ids, query.viewer_id))
     return shown
 
 

@@ -49,7 +49,7 @@ class UserVideoGraph(UserTweetGraph):
     name = "user_video_graph"
     _graph: GraphName = _GRAPH
     _signals: tuple[SignalType, ...] = (
-        SignalType.VIDEO_PLAYBACK_50_90D,
+        SignalType.VIDEO_QUALITY_VIEW_90D,
         SignalType.TWEET_FAVORITE_90D,
     )
 

@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 
 from actors.scored_posts import NOTHING_SCORED, ScoredPosts
+from actors.signal_lists import unvalued
+from actors.signal_types import SignalType
+from actors.tastes import Tastes
 from actors.viewer_questions import AskScored, PutScored
 from tests.timeline import small_worlds
 from tests.timeline.candidate_rows import NOW_MS, VIEWER, query, rows
@@ -17,6 +20,7 @@ from timeline.filters import chain_hashes
 from timeline.query import Query
 from timeline.sources.cached import Cached, gate, known_scores, to_cache, usable
 
+MODEL, LIKED = "v1", SignalType.TWEET_FAVORITE_90D
 NAMES = ("cached", "in_network", "lists", "popular_videos")
 
 
@@ -28,7 +32,7 @@ def kept(*given: dict[str, Any], scores: list[float] | None = None) -> ScoredPos
     """What is cached of candidates made by hand, found by `in_network` unless told."""
     found = rows(*({"source": 1, "sources": 2} | post for post in given))
     said = np.array(scores or np.linspace(0.9, 0.1, len(given)), np.float32)
-    return to_cache(found, found.post_ids, said, NAMES, NOTHING_SCORED, NOW_MS)
+    return to_cache(found, found.post_ids, said, NAMES, MODEL, NOTHING_SCORED, NOW_MS)
 
 
 def find(made: Query) -> Candidates:
@@ -38,22 +42,29 @@ def find(made: Query) -> Candidates:
 def test_a_request_is_kept_and_found_again() -> None:
     proofs = np.arange(10)
     cached = kept(
-        {"post_ids": 5, "author_ids": 50, "signal_ids": 9, "signals": 3, "engines": 4},
+        {"post_ids": 5, "author_ids": 50, "signal_ids": 9, "signals": LIKED, "engines": 4},
         {"post_ids": 3, "author_ids": 30, "source": 2, "sources": 6, "proof_ids": proofs},
     )
-    found = find(asked(cached, follows=[50]))
+    liked = unvalued(np.array([9]), np.array([77]), np.array([NOW_MS - 5]))
+    tastes = Tastes(signals={LIKED: liked})
+    made = replace(asked(cached, follows=[*range(1, 10), 50]), tastes=tastes)
+    found = find(made)
     assert found.post_ids.tolist() == [5, 3]
     assert found.author_ids.tolist() == [50, 30]
     assert found.source.tolist() == [1, 2]
     assert found.sources.tolist() == [2, 6]
-    assert (found.signal_ids.tolist(), found.signals.tolist()) == ([9, 0], [3, 0])
+    assert (found.signal_ids.tolist(), found.signals.tolist()) == ([9, 0], [LIKED, -1])
     assert found.engines.tolist() == [4, 0]
     assert found.proof_ids[1].tolist() == proofs.tolist()
     assert found.scores.tolist() == pytest.approx([0.9, 0.1])
     # Facts and features are looked up again, so that every filter can do its work.
     assert found.created_ms.tolist() == [0, 0]
-    muted = find(asked(cached, follows=[50], mutes=[4, 8]))
-    assert muted.proof_ids[1].tolist() == [0, 1, 2, 3, 0, 5, 6, 7, 0, 9]
+    # Nobody is named who was muted or is followed no more, nor a like taken back.
+    muted = find(asked(cached, follows=range(1, 8), mutes=[4]))
+    assert muted.proof_ids[1].tolist() == [0, 1, 2, 3, 0, 5, 6, 7, 0, 0]
+    assert (muted.signal_ids.tolist(), muted.signals.tolist()) == ([0, 0], [-1, -1])
+    hidden = find(replace(made, context=replace(made.viewer, blocked_by=np.array([77]))))
+    assert hidden.signals.tolist()[0] == -1
 
 
 def test_without_a_cache_nothing_is_found() -> None:
@@ -96,15 +107,16 @@ def test_the_gate_counts_posts_of_the_same_source() -> None:
     assert gate(cached, "popular_videos")
     assert gate(cached, "of no product")
     assert gate(NOTHING_SCORED, "lists")
-    assert not gate(NOTHING_SCORED, "lists", enough=0)
 
 
 def test_scores_known_before() -> None:
     cached = kept({}, {}, scores=[0.5, 0.25])
-    known, scores = known_scores(cached, np.array([101, 7, 100]))
+    known, scores = known_scores(cached, np.array([101, 7, 100]), MODEL)
     assert known.tolist() == [True, False, True]
     assert scores.tolist() == [0.25, 0.0, 0.5]
-    assert known_scores(NOTHING_SCORED, np.array([1]))[0].tolist() == [False]
+    assert known_scores(NOTHING_SCORED, np.array([1]), MODEL)[0].tolist() == [False]
+    # What another version said is nothing to this one.
+    assert not known_scores(cached, np.array([101, 100]), "v2")[0].any()
 
 
 def test_what_is_kept_is_as_old_as_its_score() -> None:
@@ -112,13 +124,13 @@ def test_what_is_kept_is_as_old_as_its_score() -> None:
     found = rows({}, {"source": 1}, {"source": 2}, {"author_ids": 77, "source": 3})
     ids = np.array([103, 101, 102])
     said = np.array([0.5, 0.25, 0.0], np.float32)
-    after = to_cache(found, ids, said, NAMES, before, NOW_MS)
+    after = to_cache(found, ids, said, NAMES, MODEL, before, NOW_MS)
     # Nothing that the model gave no score; candidates that were not scored are not there.
     assert after.post_ids.tolist() == [103, 101]
     assert after.author_ids.tolist() == [77, 51]
     assert after.source.tolist() == [3, 1]
     assert after.scored_ms.tolist() == [NOW_MS, NOW_MS - 80]
-    none = to_cache(rows(), ids[:0], said[:0], NAMES, before, NOW_MS)
+    none = to_cache(rows(), ids[:0], said[:0], NAMES, MODEL, before, NOW_MS)
     assert (len(none), none.source_names) == (0, NAMES)
 
 
@@ -132,7 +144,7 @@ def test_from_one_request_to_the_next() -> None:
     assert record.post_ids is not None
     assert record.values is not None
     scored = (record.post_ids, record.values)
-    made = to_cache(trace.found, *scored, names, NOTHING_SCORED, NOW_MS)
+    made = to_cache(trace.found, *scored, names, MODEL, NOTHING_SCORED, NOW_MS)
     for state in states:
         state.ask([PutScored(viewer, made, NOW_MS)])
         [told] = state.ask([AskScored(viewer, NOW_MS + 60_000)])
@@ -140,7 +152,7 @@ def test_from_one_request_to_the_next() -> None:
             Cached(names), asked(told, follows=[small_worlds.FRIEND, small_worlds.OTHER])
         )
         assert sorted(found.post_ids.tolist()) == sorted(record.post_ids.tolist())
-        known, scores = known_scores(told, record.post_ids)
+        known, scores = known_scores(told, record.post_ids, MODEL)
         assert known.all()
         assert scores.tolist() == record.values.tolist()
         # The post that a friend liked is still known to be so.
