@@ -16,19 +16,26 @@ import numpy.typing as npt
 import orjson
 
 _FOLDER = Path(__file__).parent / "peers"
+_ENVIRONMENTS = {
+    "graphs": (".venv", "requirements.txt", "--no-deps"),
+    # What torch needs depends on the build of it that pip finds.
+    "recommenders": ("recommenders/.venv", "recommenders.txt"),
+}
+"""Where it is, what is installed there, and pip's options."""
 
 
 class PeerFailed(RuntimeError):
     """A peer, or the making of its environment, failed; the message holds what it said."""
 
 
-def peer_python() -> Path:
-    """The interpreter of the peers' environment, which is made where it is missing or old.
+def peer_python(kind: str = "graphs") -> Path:
+    """The interpreter of an environment of peers, which is made where it is missing or old.
 
-    Raises `PeerFailed` where a requirement cannot be installed.
+    There are two, `graphs` and `recommenders`. Raises `PeerFailed` where a requirement cannot
+    be installed.
     """
-    home = _FOLDER / ".venv"
-    requirements = _FOLDER / "requirements.txt"
+    home_name, requirements_name, *options = _ENVIRONMENTS[kind]
+    home, requirements = _FOLDER / home_name, _FOLDER / requirements_name
     python, stamp = home / "bin" / "python", home / "installed.sha256"
     wanted = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()
     with requirements.open() as lock:
@@ -36,7 +43,7 @@ def peer_python() -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (stamp.exists() and stamp.read_text() == wanted):
             _run([sys.executable, "-m", "venv", "--clear", str(home)])
-            install = ["-m", "pip", "install", "--quiet", "--no-input", "--no-deps"]
+            install = ["-m", "pip", "install", "--quiet", "--no-input", *options]
             _run([str(python), *install, "--requirement", str(requirements)])
             stamp.write_text(wanted)
     return python
@@ -64,6 +71,27 @@ def run_peer(
         script = str(_FOLDER / "graphs.py")
         printed = _run([str(python), "-I", script, command, str(edges), "--out", str(out), *given])
         said: dict[str, Any] = orjson.loads(printed.splitlines()[-1])
+        return np.load(out, allow_pickle=False), said
+
+
+def run_recommender(
+    command: str, problem: dict[str, npt.NDArray[Any]], configurations: list[dict[str, Any]]
+) -> tuple[npt.NDArray[np.int32], list[dict[str, Any]]]:
+    """Run one command of peers/recommenders.py with several configurations, one by one.
+
+    `problem` holds the arrays that peers/README.md names. Returns ranked items of shape
+    (runs, asked users, 100), −1 where a list has ended, and what is said of each run: a
+    configuration makes one or more. Raises `PeerFailed`.
+    """
+    python = peer_python("recommenders")
+    with tempfile.TemporaryDirectory() as folder:
+        given, out = Path(folder) / "problem.npz", Path(folder) / "ranked.npy"
+        np.savez(given, **problem)  # type: ignore[arg-type]
+        script = str(_FOLDER / "recommenders.py")
+        wanted = orjson.dumps(configurations).decode()
+        options = ["--out", str(out), "--configurations", wanted]
+        printed = _run([str(python), "-I", script, command, str(given), *options])
+        said: list[dict[str, Any]] = orjson.loads(printed.splitlines()[-1])["runs"]
         return np.load(out, allow_pickle=False), said
 
 

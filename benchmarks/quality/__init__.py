@@ -1,0 +1,1 @@
+"""Offline quality of candidates beside published recommenders; see `__main__`."""
