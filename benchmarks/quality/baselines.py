@@ -63,8 +63,8 @@ def methods(quick: bool) -> list[Method]:
             "ALS",
             "als",
             grid(
-                factors=[32, 128],
-                regularization=[0.01, 1.0],
+                factors=[32],
+                regularization=[0.01, 1.0, 100.0],
                 alpha=[1.0, 10.0],
                 iterations=[15],
             ),
@@ -76,7 +76,7 @@ def methods(quick: bool) -> list[Method]:
                 factors=[64],
                 learning_rate=[0.03],
                 regularization=[0.01, 0.1],
-                iterations=[100, 300],
+                iterations=[100],
             ),
         ),
         Method(
@@ -84,11 +84,11 @@ def methods(quick: bool) -> list[Method]:
             "lightgcn",
             grid(
                 dimensions=[64],
-                layers=[2, 3],
-                learning_rate=[0.01],
+                layers=[3],
+                learning_rate=[0.01, 0.05],
                 regularization=[1e-4],
                 batch=[16_384],
-                steps=[[20, 40, 80, 160]],
+                steps=[[20, 40, 80]],
             ),
         ),
     ]

@@ -174,10 +174,9 @@ def with_shuffled_follows(history: History, rng: np.random.Generator) -> History
         return history
     actors = events.column("actor_id").to_numpy()[rows]
     column = events.schema.get_field_index("target_id")
-    targets = events.column("target_id").to_numpy(zero_copy_only=False).copy()
-    targets[rows] = shuffled_targets(actors, targets[rows].astype(np.int64), rng)
-    kept = pa.array(targets, pa.int64(), mask=~np.isin(np.arange(len(targets)), rows))
-    shuffled = events.set_column(column, events.schema.field(column), kept)
+    targets = events.column("target_id").fill_null(0).to_numpy().copy()
+    targets[rows] = shuffled_targets(actors, targets[rows], rng)
+    shuffled = events.set_column(column, events.schema.field(column), pa.array(targets))
     return History(history.name, shuffled, history.cuts_ms, history.timed)
 
 
