@@ -15,12 +15,14 @@ NAMES = ("cached", "in_network", "lists")
 VIEWER = 7
 
 
-def posts(*given: tuple[int, float, int], names: tuple[str, ...] = NAMES) -> ScoredPosts:
+def posts(
+    *given: tuple[int, float, int], names: tuple[str, ...] = NAMES, model: str = "v1"
+) -> ScoredPosts:
     """Each is (post, score, when)."""
     n = len(given)
     ids, scores, times = (np.array(column) for column in zip(*given, strict=True))
     return ScoredPosts(
-        *(names, ids.astype(np.int64), ids + 1_000, np.ones(n, np.int8)),
+        *(names, model, ids.astype(np.int64), ids + 1_000, np.ones(n, np.int8)),
         *(scores.astype(np.float32), times.astype(np.int64)),
         {"signal_ids": ids * 2},
     )
@@ -65,6 +67,8 @@ def test_another_versions_posts_are_no_cache() -> None:
     kept.put(VIEWER, posts((1, 0.5, 10)), 10)
     kept.put(VIEWER, posts((2, 0.5, 10), names=("cached", "lists")), 10)
     assert list(held(kept, 10)) == [2]
+    kept.put(VIEWER, posts((3, 0.5, 10), names=("cached", "lists"), model="v2"), 10)
+    assert list(held(kept, 10)) == [3]
     assert NOTHING_SCORED.joined(NOTHING_SCORED) is NOTHING_SCORED
 
 
