@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from actors.posts import FoundPosts, rank_within
+from actors.questions import reputations_of
 from actors.state import ShardState
 from actors.stores.newest_related import Related, newest_related
 from actors.stores.posts import COUNTERS
@@ -135,8 +136,7 @@ class AskNewestOriginals:
         rows = rows[rank_within(table["author_ids"][rows]) < self.per_author]
         newest = np.lexsort((-table["post_ids"][rows], -table["created_ms"][rows]))[: self.limit]
         post_ids = table["post_ids"][rows[newest]]
-        version = self.reputation_version
-        reputations = state.models.reputations(version) if version else None
+        reputations = reputations_of(state, self.reputation_version)
         return state.posts.hydrate(post_ids, self.language, self.now_ms, reputations)
 
 

@@ -68,7 +68,7 @@ class AskInNetwork:
             max_results=self.max_results,
             excluded_ids=self.excluded_ids,
             model=state.models.light_ranker(self.model_version).in_network,
-            reputations=_reputations(state, self.reputation_version),
+            reputations=reputations_of(state, self.reputation_version),
             decay=self.decay,
         )
 
@@ -114,7 +114,7 @@ class AskPopular:
 
     def answer(self, state: ShardState) -> FoundPosts:
         """See `PostsKind.popular`."""
-        reputations = _reputations(state, self.reputation_version)
+        reputations = reputations_of(state, self.reputation_version)
         return state.posts.popular(
             self.language, self.since_ms, self.now_ms, self.limit, reputations
         )
@@ -145,7 +145,7 @@ class AskPosts:
 
     def answer(self, state: ShardState) -> FoundPosts:
         """See `PostsKind.hydrate`."""
-        reputations = _reputations(state, self.reputation_version)
+        reputations = reputations_of(state, self.reputation_version)
         return state.posts.hydrate(self.post_ids, self.language, self.now_ms, reputations)
 
 
@@ -191,30 +191,6 @@ class AskLabels:
 
 
 @dataclass(frozen=True)
-class AskReputations:
-    """Tweepcred's reputation of users, 0–100; for any shard."""
-
-    version: str
-    user_ids: Ids
-
-    def answer(self, state: ShardState) -> npt.NDArray[np.float32]:
-        """See `Reputations.of`."""
-        return state.models.reputations(self.version).of(self.user_ids)
-
-
-@dataclass(frozen=True)
-class AskRealGraph:
-    """How likely a viewer interacts with authors; for any shard."""
-
-    version: str
-    viewer_id: int
-
-    def answer(self, state: ShardState) -> tuple[Ids, npt.NDArray[np.float32]]:
-        """See `RealGraphScores.of`: the authors of the viewer, ascending, and their scores."""
-        return state.models.real_graph(self.version).of(self.viewer_id)
-
-
-@dataclass(frozen=True)
 class PutTrace:
     """Keep what a request did; for the viewer's shard."""
 
@@ -241,5 +217,6 @@ class AskTrace:
         return state.traces.get(self.viewer_id, self.request_id, self.since_ms)
 
 
-def _reputations(state: ShardState, version: str) -> Reputations | None:
+def reputations_of(state: ShardState, version: str) -> Reputations | None:
+    """The reputations of a version; None for "", where none is active."""
     return state.models.reputations(version) if version else None

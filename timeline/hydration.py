@@ -20,7 +20,7 @@ _VIEWER_SHARE = 0.4
 _POSTS_SHARE = 0.6
 
 
-def fetch_viewer(query: Query, *, with_tastes: bool = True) -> bool:
+def fetch_viewer(query: Query, *, with_tastes: bool = True, with_cached: bool = True) -> bool:
     """Wave 1: the viewer's context, from the viewer's own shard.
 
     Without it nobody knows whom the viewer blocked, so the timeline stays empty. The
@@ -35,7 +35,7 @@ def fetch_viewer(query: Query, *, with_tastes: bool = True) -> bool:
     if with_tastes:
         types = seeding(sources.signals)
         questions.append(AskTastes(query.viewer_id, types, sources.max_signals, query.now_ms))
-    use_cache = with_tastes and query.recorded and sources.cached.ttl_ms > 0
+    use_cache = with_tastes and with_cached and query.recorded and sources.cached.ttl_ms > 0
     if use_cache:
         questions.append(AskScored(query.viewer_id, query.now_ms))
     reply = query.ask({shard: questions}, _VIEWER_SHARE).replies.get(shard)

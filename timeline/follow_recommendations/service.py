@@ -66,7 +66,7 @@ class AccountRecommendations:
             deadline_s=arrived_s + self._settings.http.deadline_ms / 1000,
             recorded=True,
         )
-        if not fetch_viewer(query):
+        if not fetch_viewer(query, with_cached=False):
             if query.context is not None and query.viewer.gone:
                 raise ProblemError("unknown-user", f"user {user_id} is gone")
             return _told(query, [])
