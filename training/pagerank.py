@@ -237,7 +237,7 @@ def _grouped(
         offsets[node + 1] += offsets[node]
     ends = offsets[:-1].copy()
     by_target = np.empty(n_edges, np.int32)
-    their_weights = np.empty(len(weights))
+    their_weights = np.zeros(len(weights))  # an edge of a source of no weight passes nothing on
     for edge in range(n_edges):
         at = ends[targets[edge]]
         ends[targets[edge]] = at + 1
