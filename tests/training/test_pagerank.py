@@ -115,9 +115,8 @@ def test_each_iteration_is_the_published_one(
 
 def test_edges_of_a_source_without_weight_pass_nothing_on() -> None:
     n = 1_000
-    for _ in range(50):
-        # Memory that is handed out again still holds what is not a number.
-        del np.full(n, np.nan)[:]
+    left_in_memory = [np.full(n, np.nan) for _ in range(50)]
+    del left_in_memory
     graph = graph_of([(0, 1, 0.0)] * n, 2)
     np.testing.assert_array_equal(graph.weights, np.zeros(n))
 
