@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib import metadata
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import orjson
 import ray
@@ -17,9 +17,12 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST
 from ray import serve
 from ray.exceptions import RayError
+from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 
+from actors.features.inputs import RankerInputs
 from actors.models import Models
+from actors.ranker import Floats, RankerUnavailable
 from actors.ray_router import KEEPER, connect_log, connect_router
 from actors.warm import prefer_short_waits, warm
 from cluster import bodies
@@ -44,10 +47,17 @@ from timeline.representation_routes import representation_routes
 from timeline.service import FOLLOWING, FOR_YOU, Service
 from timeline.timelines import Page
 
+if TYPE_CHECKING:
+    from training.heavy_ranker.loaded import LoadedRankers
+
 APPLICATION_NAME = "murmuration"
 _FLUSH_TIMEOUT_S = 60.0
 PAGE_THREADS = 8
 EVENT_THREADS = 4
+_SERVING_TIMEOUT_S = 0.2
+_VERSIONS_TOLD = 3
+_NO_TIMEOUT_S = 1e9
+"""Whoever asked the deployment keeps the time."""
 _SPARE_REQUESTS = 32
 """Requests that Serve lets in beyond our own limit, so that the refusal is ours."""
 
@@ -272,12 +282,79 @@ def build_app(service: Service, tokens: Tokens, *, names_requests: bool = True) 
     return app
 
 
+@serve.deployment(name="Ranker")
+class RankerDeployment:
+    """The heavy ranker in processes of its own, scaled alone; see `HeavyRankerSettings.home`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._rankers = _load_rankers(settings)
+        self._pool = ThreadPoolExecutor(settings.http.max_ongoing, "scoring")
+
+    async def serving(self, version: str) -> str | None:
+        """See `Ranker.serving`."""
+        return self._rankers.serving(version)
+
+    async def score(self, version: str, inputs: RankerInputs) -> Floats:
+        """See `Ranker.score`."""
+        work = partial(self._rankers.score, version, inputs, _NO_TIMEOUT_S)
+        return await _off_loop(self._pool, work)
+
+
+class _RankerElsewhere:
+    """The heavy ranker as a deployment; inputs travel by reference."""
+
+    def __init__(self, handle: "DeploymentHandle[Any]") -> None:
+        self._handle = handle
+        self._told: dict[str, tuple[str | None, float]] = {}
+
+    @property
+    def ready(self) -> bool:
+        return any(version for version, _ in self._told.values())
+
+    def serving(self, version: str) -> str | None:
+        """What the deployment said in the last second; once it serves the version, for good."""
+        found, until_s = self._told.get(version, (None, 0.0))
+        if found == version or time.monotonic() < until_s:
+            return found
+        try:
+            found = self._handle.serving.remote(version).result(timeout_s=_SERVING_TIMEOUT_S)
+        except (RayError, TimeoutError):
+            found = None
+        # The versions told of are few: those of the last activations.
+        recent = list(self._told.items())[-_VERSIONS_TOLD:]
+        self._told = dict(recent) | {version: (found, time.monotonic() + 1.0)}
+        return found
+
+    def score(self, version: str, inputs: RankerInputs, timeout_s: float) -> Floats:
+        try:
+            asked = self._handle.score.remote(version, ray.put(inputs))
+            found: Floats = asked.result(timeout_s=timeout_s)
+        except (RayError, TimeoutError, LookupError, RuntimeError) as error:
+            raise RankerUnavailable(str(error)) from error
+        return found
+
+
+def _load_rankers(settings: Settings) -> "LoadedRankers":
+    """The versions that this process scores with."""
+    # Brings torch along, which processes that do not score need not load.
+    from training.heavy_ranker.loaded import LoadedRankers
+
+    artifacts = ArtifactStore(settings.data_dir / "artifacts")
+    return LoadedRankers(artifacts, settings)
+
+
 @serve.deployment(name="Timeline")
 @serve.ingress()
 class Timeline:
     """One replica: the whole pipeline in its own process, over the shards' actors."""
 
-    def __init__(self, settings: Settings, tokens: Tokens, as_of_ms: int | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        tokens: Tokens,
+        as_of_ms: int | None = None,
+        ranker: "DeploymentHandle[Any] | None" = None,
+    ) -> None:
         warm()
         prefer_short_waits()
         self._tokens = tokens
@@ -294,6 +371,7 @@ class Timeline:
 
         self._service = Service(
             *(settings, router, models, appender, secret),
+            ranker=_RankerElsewhere(ranker) if ranker else _load_rankers(settings),
             flush_archive=flush_archive,
             as_of_ms=as_of_ms,
         )
@@ -320,7 +398,16 @@ def application(settings: Settings, as_of_ms: int | None = None) -> serve.Applic
         graceful_shutdown_timeout_s=5,
         logging_config=LoggingConfig(enable_access_log=False),
     )
-    bound: serve.Application = deployment.bind(settings, load_tokens(settings), as_of_ms)
+    ranker = None
+    if settings.heavy_ranker.home == "deployment":
+        ranker = RankerDeployment.options(  # type: ignore[attr-defined]
+            num_replicas=settings.heavy_ranker.replicas,
+            max_ongoing_requests=http.max_ongoing,
+            max_queued_requests=http.max_ongoing,
+            ray_actor_options={"num_gpus": settings.heavy_ranker.gpus},
+            logging_config=LoggingConfig(enable_access_log=False),
+        ).bind(settings)
+    bound: serve.Application = deployment.bind(settings, load_tokens(settings), as_of_ms, ranker)
     return bound
 
 

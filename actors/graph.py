@@ -63,7 +63,7 @@ FEEDBACK_CODES: dict[Kind, int] = {
 }
 """Codes of negative feedback, kept apart so that no number of clicks pushes it out."""
 
-_VIEW_CODES = {Kind.IMPRESSION: 0, Kind.SERVED: 1}
+VIEW_CODES = {Kind.IMPRESSION: 0, Kind.SERVED: 1}
 
 AFFINITY_WEIGHTS: dict[Kind, float] = {
     Kind.FAVOURITE: 1.0,
@@ -148,7 +148,7 @@ class GraphKind:
         self._public = _code_table({k: c for k, c in PUBLIC_CODES.items() if k in public})
         self._signal = _code_table({k: c for k, c in SIGNAL_CODES.items() if k not in public})
         self._feedback = _code_table(FEEDBACK_CODES)
-        self._view = _code_table(_VIEW_CODES)
+        self._view = _code_table(VIEW_CODES)
 
     @property
     def memory_bytes(self) -> int:
@@ -205,7 +205,7 @@ class GraphKind:
         row = int(self._users.rows_of(one)[0])
         follows, _ = self.follows.others(viewer_id, max_follows)
         views = self.views.user_edges(viewer_id, 4 * max_seen)
-        shown = views.kinds == _VIEW_CODES[Kind.IMPRESSION]
+        shown = views.kinds == VIEW_CODES[Kind.IMPRESSION]
         seen = views.ids[shown & (views.times_ms >= now_ms - windows.seen_ms)][:max_seen]
         served = views.ids[~shown & (views.times_ms >= now_ms - windows.served_ms)]
         hidden_posts, hidden_authors = self._negative(viewer_id, now_ms)
@@ -232,7 +232,7 @@ class GraphKind:
     def last_served_ms(self, viewer_id: int, since_ms: int) -> int:
         """When anything was served to a viewer last, since `since_ms`; 0 where nothing was."""
         views = self.views.user_edges(viewer_id, _RECENT_VIEWS, max(since_ms, 0))
-        served = views.kinds == _VIEW_CODES[Kind.SERVED]
+        served = views.kinds == VIEW_CODES[Kind.SERVED]
         return int(views.times_ms[served].max(initial=0))
 
     def affinities(self, viewer_id: int, now_ms: int) -> tuple[Ids, npt.NDArray[np.float32]]:

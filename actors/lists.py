@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from actors.rows import Rows
 from actors.stores.columns import Array
+from actors.stores.kernels import kernel
 from actors.stores.relations import Relations
 from actors.stores.versions import versions_of
 from cluster.events import Kind
@@ -74,6 +75,16 @@ class Lists:
         offsets = np.cumsum([0, *map(len, members)], dtype=np.int64)
         return ListMembers(list_ids, offsets, np.concatenate([*members, _NO_IDS]))
 
+    def holding(self, owner_ids: Ids, member_ids: Ids) -> tuple[Ids, Ids]:
+        """For each of n pairs the owner's lists that hold the member: offsets (n + 1,), ids."""
+        owners = self._owned.owners_of(owner_ids)
+        chains = self._owned.chains()
+        lengths, rows = _chained(owners, chains.heads, chains.nexts, chains.active)
+        pairs = np.repeat(np.arange(len(owner_ids)), lengths)
+        held = self._members.holds(1 + rows, member_ids[pairs])
+        counts = np.bincount(pairs[held], minlength=len(owner_ids))
+        return np.concatenate([_ONE_ZERO, np.cumsum(counts)]), chains.other_ids[rows[held]]
+
     def columns(self) -> dict[str, Array]:
         """What `restore` needs; copies. A row without a member is the list itself."""
         lists, members = self._owned.columns(), self._members.columns()
@@ -105,4 +116,31 @@ class Lists:
         return 1 + rows.astype(np.int64)
 
 
+@kernel
+def _chained(
+    owners: npt.NDArray[np.int32],
+    heads: npt.NDArray[np.int32],
+    nexts: npt.NDArray[np.int32],
+    active: npt.NDArray[np.bool_],
+) -> tuple[Ids, Ids]:
+    """How many active edges each owner (−1: none) has, and their rows one after the other."""
+    lengths = np.zeros(len(owners), np.int64)
+    for i in range(len(owners)):
+        edge = heads[owners[i]] if owners[i] >= 0 else -1
+        while edge >= 0:
+            lengths[i] += active[edge]
+            edge = nexts[edge]
+    rows = np.empty(lengths.sum(), np.int64)
+    at = 0
+    for i in range(len(owners)):
+        edge = heads[owners[i]] if owners[i] >= 0 else -1
+        while edge >= 0:
+            if active[edge]:
+                rows[at] = edge
+                at += 1
+            edge = nexts[edge]
+    return lengths, rows
+
+
 _NO_IDS = np.empty(0, np.int64)
+_ONE_ZERO = np.zeros(1, np.int64)

@@ -6,6 +6,11 @@ from typing import Any, cast
 
 import numpy as np
 
+from actors.features.batch_aggregates import (
+    AGGREGATES,
+    BatchAggregates,
+    read_batch_aggregates,
+)
 from actors.features.binned import UNTRAINED_VERSION, BinnedModel, LightRanker, untrained
 from actors.features.light import FEATURES
 from actors.features.real_graph import REAL_GRAPH, REAL_GRAPH_SCHEMA, SCORES, RealGraphScores
@@ -20,6 +25,8 @@ from actors.vector_models import (
 )
 from cluster.artifacts import ArtifactStore
 
+HEAVY_RANKER = "heavy_ranker"
+HEAVY_RANKER_SCHEMA = 1
 LIGHT_RANKER = "light_ranker"
 LIGHT_RANKER_SCHEMA = 2
 """1 had one model for both sides; those are refused, and trained again."""
@@ -59,6 +66,10 @@ class Models:
     def reputations(self, version: str) -> Reputations:
         """Tweepcred's reputations of a version; see `load`."""
         return cast(Reputations, self.load(TWEEPCRED, version))
+
+    def aggregates(self, version: str) -> BatchAggregates:
+        """The batch aggregates of a version; see `load`."""
+        return cast(BatchAggregates, self.load(AGGREGATES, version))
 
     def safety(self, version: str) -> SafetyModel:
         """The text models of trust and safety of a version; see `load`."""
@@ -126,6 +137,14 @@ def read_light_ranker(artifacts: ArtifactStore, version: str) -> LightRanker:
     )
 
 
+def _check_heavy_ranker(artifacts: ArtifactStore, version: str) -> None:
+    """Shards serve its version and never score with it: its files are what was written.
+
+    Whether the model fits is checked before it is activated, and by every process that scores.
+    """
+    artifacts.open(HEAVY_RANKER, version, schema_version=HEAVY_RANKER_SCHEMA)
+
+
 def _read_real_graph(artifacts: ArtifactStore, version: str) -> RealGraphScores:
     artifact = artifacts.open(REAL_GRAPH, version, schema_version=REAL_GRAPH_SCHEMA)
     return RealGraphScores(artifact.table(SCORES))
@@ -141,6 +160,8 @@ _READERS: dict[str, Callable[[ArtifactStore, str], Any]] = {
     REAL_GRAPH: _read_real_graph,
     TWEEPCRED: _read_reputations,
     TRUST_AND_SAFETY: read_safety_model,
+    AGGREGATES: read_batch_aggregates,
+    HEAVY_RANKER: _check_heavy_ranker,
 }
 
 OF_VECTORS = (SIMCLUSTERS, TWHIN)

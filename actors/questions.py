@@ -217,6 +217,15 @@ class AskTrace:
         return state.traces.get(self.viewer_id, self.request_id, self.since_ms)
 
 
+@dataclass(frozen=True)
+class AskApplied:
+    """How far the log was applied when the questions beside this one were answered."""
+
+    def answer(self, state: ShardState) -> dict[int, tuple[int, int]]:
+        """See `ShardState.applied`."""
+        return dict(state.applied)
+
+
 def reputations_of(state: ShardState, version: str) -> Reputations | None:
     """The reputations of a version; None for "", where none is active."""
     return state.models.reputations(version) if version else None

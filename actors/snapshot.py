@@ -73,6 +73,9 @@ def capture(state: ShardState, offsets: dict[int, int]) -> Captured:
         tables[name] = [_given(kept.columns())]
     if state._vectors:
         tables |= {name: [_given(one)] for name, one in state.vectors.columns().items()}
+    if state._aggregates is not None:
+        # Made of copies when they are written, since only what is not 0 is.
+        tables["aggregates"] = [*state.aggregates.exports()]
     return Captured(
         *(state.first_partition, state.end_partition, state.settings.log.lanes, dict(offsets)),
         {lane: recent.watermark_ms for lane, recent in state.recent.items()},
@@ -372,6 +375,8 @@ def _load(
                 relations[table].write(*(columns[n] for n in _RELATION_COLUMNS))
             elif table in graphs:
                 graphs[table].insert(*(columns[n] for n in _EDGE_COLUMNS))
+            elif table == "aggregates" and state._aggregates is not None:
+                state.aggregates.restore(columns)
     offsets = {int(lane): offset for lane, offset in manifest["offsets"].items()}
     for partition in np.flatnonzero(take).tolist():
         state.skip_until[partition] = offsets.get(int(lanes[partition]), 0)

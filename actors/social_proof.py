@@ -79,6 +79,26 @@ class SocialProof:
         features: npt.NDArray[np.float32] = np.log1p(values).astype(np.float32)[place]
         return features
 
+    def engagers(self, post_ids: Ids) -> tuple[Ids, Ids]:
+        """Which seeds engaged with each of n posts, each once: offsets (n + 1,) and indices.
+
+        Those of post i are `indices[offsets[i] : offsets[i + 1]]`, ascending.
+        """
+        proofs, wanted = self._proofs, IdMap(len(post_ids))
+        place = wanted.get_or_insert(post_ids)
+        rows = wanted.get(proofs.post_ids)
+        at = np.flatnonzero(rows >= 0)
+        counts = np.diff(proofs.offsets)[at]
+        begins = proofs.offsets[at].astype(np.int64)
+        entries = np.arange(counts.sum()) + np.repeat(begins - np.cumsum(counts) + counts, counts)
+        seeds = proofs.seed_indices[entries].astype(np.int64)
+        pairs = np.unique(np.repeat(rows[at], counts).astype(np.int64) << 32 | seeds)
+        starts = np.searchsorted(pairs, np.arange(len(wanted) + 1) << 32)
+        lengths = np.diff(starts)[place]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        chosen = np.arange(offsets[-1]) + np.repeat(starts[:-1][place] - offsets[:-1], lengths)
+        return offsets, pairs[chosen] & 0xFFFFFFFF
+
 
 @kernel
 def _tally(

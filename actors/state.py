@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from actors.aggregates import AggregatesKind
 from actors.features.binned import UNTRAINED_VERSION
 from actors.graph import GraphKind, write_relation
 from actors.locks import ReadWriteLock
@@ -32,6 +33,9 @@ from cluster.settings import Settings
 
 K = TypeVar("K")
 _LOG = logging.getLogger(__name__)
+
+ALL_ROWS = 2**31 - 1
+"""In the place of how many rows of a record were applied: every one."""
 
 RETIRED_MS = 60_000
 """How long a version is held after another took its place: requests keep to what they began
@@ -79,12 +83,24 @@ class ShardState:
         self._graph = GraphKind(settings, *shared) if "graph" in kinds else None
         self._posts = PostsKind(*shared) if "posts" in kinds else None
         self._vectors = VectorsKind(limits) if "vectors" in kinds else None
+        self._aggregates = (
+            AggregatesKind(
+                *(settings.aggregates, settings.heavy_ranker.features, self.users),
+                self._posts.table if self._posts else None,
+                self._graph.lists if self._graph else None,
+            )
+            if "aggregates" in kinds
+            else None
+        )
         self.recent = {lane: RecentIds(settings.windows.dedup_ms) for lane in self.lanes}
         self.active: dict[str, Activation] = {}
         self._retired: dict[str, int] = {}
         """Versions of `vectors` that served before, and until when."""
         self.skip_until = np.zeros(1024, np.int64)
         """By partition: the offset up to which a restored snapshot already holds its rows."""
+        self.applied: dict[int, tuple[int, int]] = {}
+        """By lane: the offset of the last record of which rows were applied, and how many were.
+        Kept with the rows, so that a replay can make an answer's features again."""
         self.counters: Counter[str] = Counter()
         self.traces = Traces()
         self.scored = ScoredCache(settings.sources.cached)
@@ -104,6 +120,11 @@ class ShardState:
         """The kind `vectors`; raises `LookupError` where this shard does not host it."""
         return _hosted(self._vectors, "vectors")
 
+    @property
+    def aggregates(self) -> AggregatesKind:
+        """The kind `aggregates`; raises `LookupError` where this shard does not host it."""
+        return _hosted(self._aggregates, "aggregates")
+
     def start_vectors(self, models: VectorModels | None) -> None:
         """Begin the kind `vectors` anew, empty, under some models; for a restore."""
         self._vectors = VectorsKind(VectorLimits.of(self.settings.vectors), models)
@@ -116,8 +137,10 @@ class ShardState:
         return kinds + recent + self.users.memory_bytes + self.followers.memory_bytes
 
     @property
-    def _kinds(self) -> list[GraphKind | PostsKind | VectorsKind]:
-        return [kind for kind in (self._graph, self._posts, self._vectors) if kind]
+    def _kinds(self) -> list[GraphKind | PostsKind | VectorsKind | AggregatesKind]:
+        # The aggregates are counted by the posts and lists as the same rows leave them.
+        kinds = (self._graph, self._posts, self._vectors, self._aggregates)
+        return [kind for kind in kinds if kind is not None]
 
     def sizes(self) -> dict[str, int]:
         """How much of what this shard holds."""
@@ -129,6 +152,8 @@ class ShardState:
             sizes["posts"] = len(self._posts.table)
         if self._vectors:
             sizes |= self._vectors.sizes()
+        if self._aggregates is not None:
+            sizes["aggregates"] = len(self._aggregates)
         return sizes
 
     def active_version(self, name: str) -> str:
@@ -139,7 +164,7 @@ class ShardState:
     def activate_as_of(self, artifacts: ArtifactStore, until_ms: int) -> None:
         """Make the newest artifacts whose data ends by a past instant the active ones."""
         for name in ACTIVATED:
-            version = artifacts.latest(name, data_until_ms=until_ms)
+            version = artifacts.latest(name, data_until_ms=until_ms, accepted=True)
             if version:
                 self.activate(name, version, until_ms)
 
@@ -185,6 +210,7 @@ class ShardState:
         if activations.any():
             self._activate(rows.where(activations))
         rows = rows.where(admitted)
+        applied = _Applied(rows[PARTITION], offsets[admitted], self.settings.log.lanes)
         step = self.settings.shards.slice_rows
         for start in range(0, len(rows), step):
             part = (
@@ -195,6 +221,7 @@ class ShardState:
             engagements = Engagements.of(part)
             with self.lock.write():
                 self._apply(part, engagements)
+                applied.tell(self.applied, min(start + step, len(rows)))
         self.counters["applied"] += len(rows)
         return len(rows)
 
@@ -232,6 +259,11 @@ class ShardState:
                     if version in self._vectors.versions and version != self._vectors.version:
                         self._vectors.drop(version)
             yield from self._vectors.expiring(now_ms)
+        if self._aggregates is not None:
+            for table in self._aggregates.tables.values():
+                with self.lock.write():
+                    table.expire(now_ms)
+                yield
 
     def _admit(
         self, rows: Rows, mine: npt.NDArray[np.bool_], imported: bool
@@ -274,6 +306,30 @@ class ShardState:
         versions = rows.batch.column("model_version").to_pylist()
         for name, version, time_ms in zip(names, versions, rows["time_ms"], strict=True):
             self.activate(name, version, int(time_ms))
+
+
+class _Applied:
+    """How far a batch of rows was applied, lane by lane."""
+
+    def __init__(
+        self, partitions: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64], n_lanes: int
+    ) -> None:
+        self._lanes = owners_of(partitions, n_lanes)
+        self._offsets = offsets
+        self._told = 0
+
+    def tell(self, applied: dict[int, tuple[int, int]], end: int) -> None:
+        """Add the rows before `end` that were not told of yet."""
+        lanes, offsets = self._lanes[self._told : end], self._offsets[self._told : end]
+        self._told = end
+        for lane in np.unique(lanes).tolist():
+            of_lane = offsets[lanes == lane]
+            last = int(of_lane[-1])
+            before, n_before = applied.get(lane, (-1, 0))
+            # History that is imported meanwhile is applied after newer records.
+            if last >= before:
+                n_rows = int(np.count_nonzero(of_lane == last))
+                applied[lane] = (last, n_rows + (n_before if before == last else 0))
 
 
 class Traces:

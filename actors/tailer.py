@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from actors import snapshot
-from actors.state import ShardState
+from actors.state import ALL_ROWS, ShardState
 from cluster.log import CorruptRecord, EventLog, LogError, Record
 from cluster.routing import UnreadableBatch, decode, is_imported
 
@@ -86,6 +86,9 @@ class Tailer:
             try:
                 if not self.restored.is_set():
                     self.positions = snapshot.restore(self._state, self._snapshots, self._until_ms)
+                    self._state.applied = {
+                        lane: (offset, ALL_ROWS) for lane, offset in self.positions.items()
+                    }
                     self.restored.set()
                 with self._open_log() as log:
                     self._tail(log)

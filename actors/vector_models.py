@@ -111,16 +111,55 @@ class VectorModels:
 def contributions_of(
     interested_in: SparseEmbeddings, min_fav_score: float = MIN_FAV_SCORE
 ) -> SparseEmbeddings:
-    """What a favourite adds: `log_fav_normalized` where `fav_score` reaches a minimum."""
+    """What a favourite adds: `log_fav_normalized` where `fav_score` reaches a minimum.
+
+    That of a user who has favoured no community's producers adds `follow_normalized`.
+    """
     gate = interested_in.columns["fav_score"] >= min_fav_score
     weights = np.where(gate, interested_in.columns["log_fav_normalized"], 0)
+    return _by_follows_where_none(interested_in, weights)
+
+
+def interests_of(interested_in: SparseEmbeddings) -> SparseEmbeddings:
+    """What users are interested in: by `fav_score`, or by `follow_normalized` who favoured none.
+
+    The same matrix, which may lie in a mapped file, where there are no such users.
+    """
+    if not _without_favourites(interested_in).any():
+        return interested_in
+    return _by_follows_where_none(interested_in, interested_in.columns["fav_score"])
+
+
+def _by_follows_where_none(
+    interested_in: SparseEmbeddings, weights: npt.NDArray[np.floating]
+) -> SparseEmbeddings:
+    """Scored by weights (m,), and the rows of users without favourites by their follows.
+
+    Who follows a community's producers is of it, whether or not they were ever favoured. (The
+    original gives such users nothing: hardly anybody there has not favoured.)
+    """
+    scores = weights.astype(np.float32)
+    without = _without_favourites(interested_in)
+    if without.any():
+        entries = np.flatnonzero(np.repeat(without, np.diff(interested_in.offsets)))
+        scores[entries] = interested_in.columns["follow_normalized"][entries]
     return SparseEmbeddings(
         interested_in.ids,
         interested_in.offsets,
         interested_in.communities,
         interested_in.scores,
-        {"weight": weights.astype(np.float32)},
+        {"weight": scores},
     ).scored_by("weight")
+
+
+def _without_favourites(interested_in: SparseEmbeddings) -> npt.NDArray[np.bool_]:
+    """Rows with entries, and no `fav_score` above 0 among them; (n,)."""
+    counts = np.diff(interested_in.offsets)
+    rows = np.repeat(np.arange(len(interested_in)), counts)
+    favoured = interested_in.columns["fav_score"] > 0
+    found: npt.NDArray[np.bool_] = counts > 0
+    found &= np.bincount(rows[favoured], minlength=len(interested_in)) == 0
+    return found
 
 
 def read_vector_models(
@@ -147,7 +186,7 @@ def read_vector_models(
             if f"{name}_rows.arrow" in artifact.manifest.files
         }
         interested_in = sparse.pop("interested_in")
-        parts["interested_in"] = interested_in
+        parts["interested_in"] = interests_of(interested_in)
         parts["contributions"] = contributions_of(interested_in)
         parts["sparse"] = sparse
     if twhin:

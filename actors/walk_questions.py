@@ -20,6 +20,8 @@ class Walked(NamedTuple):
     visits: Ids
     total_visits: int
     """Of all posts."""
+    known_ids: Ids
+    """Posts that the user at whom walks restart engaged with, where that is asked for."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,16 @@ class AskWalks:
     max_posts: int
     seed: tuple[int, int]
     """Of the walks' randomness."""
+    max_known: int = 0
+    """So many of the home's own engagements, the newest, are told; their posts are walked
+    over, and are not among those visited most."""
 
     def answer(self, state: ShardState) -> Walked:
         """See `random_walks.salsa`."""
         graph = state.graph.engagements
+        known = np.empty(0, np.int64)
+        if self.max_known:
+            known = graph.user_edges(self.home_id, self.max_known).ids
         found = salsa(
             graph,
             self.home_id,
@@ -51,6 +59,7 @@ class AskWalks:
             reset=self.reset,
             k=self.max_posts,
             max_proofs=1,
+            excluded_post_ids=known,
         )
         authors = authors_known(graph, found.post_ids)
-        return Walked(found.post_ids, authors, found.visits, found.total_visits)
+        return Walked(found.post_ids, authors, found.visits, found.total_visits, known)

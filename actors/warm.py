@@ -25,6 +25,7 @@ from actors.warm_models import (
     serve_tiny_models,
     warm_tables,
 )
+from actors.warm_ranker import warm_inputs
 from actors.warm_sources import questions_of_sources, questions_of_vector_sources
 from cluster.artifacts import ArtifactStore
 from cluster.events import Kind
@@ -144,6 +145,7 @@ def _warm_models(batch: pa.RecordBatch, settings: Settings, models: Models) -> N
     [left] = [answer for answer in answers if isinstance(answer, LeftLists)]
     _answered(state, [question_of_lists(left, users)])
     warm_tables(users)
+    warm_inputs(state, 1, posts, _NOW_MS)
     state.expire(_NOW_MS + 10 * 86_400_000)
 
 
@@ -153,6 +155,7 @@ def _rank(state: ShardState) -> None:
     proofs = state.graph.second_degree(seeds, places, _SINCE_MS, (Kind.FAVOURITE,), 500)
     rank_proofs([merge_proofs([proofs, proofs])], seeds, np.ones(2), k=5)
     SocialProof(proofs, np.ones(2)).features(np.array([10, 11], np.int64))
+    warm_inputs(state, 1, np.array([10, 11], np.int64), _NOW_MS)
     salsa(state.graph.engagements, 1, seeds, np.ones(2), rng=np.random.default_rng(0))
 
 

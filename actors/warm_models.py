@@ -16,6 +16,7 @@ from actors.signal_types import SignalType
 from actors.state import Question, ShardState
 from actors.stores.cluster_search import ClusterSearch, Similarity, floors_of, merge_found
 from actors.stores.cluster_search_many import ManySearches
+from actors.stores.ranked_lists import RankedLists, merge_lists
 from actors.stores.sparse_embeddings import SparseEmbeddings
 from actors.two_hop import HOME_PAIRS, LeftLists
 from actors.vector_models import DenseVectors, VectorModels, contributions_of
@@ -129,6 +130,9 @@ def warm_tables(author_ids: Ids) -> None:
     rows = np.zeros(1, np.int64)
     sparse_pair_scores(models.interested_in, rows, models.interested_in, rows)
     merge_found([], 5)
+    ids = author_ids.astype(np.int64)
+    lists = RankedLists(np.array([0, n]), ids, ids, ids, np.ones(n, np.float32))
+    merge_lists([lists, lists], 1, 5)
     for width in (1, 3):
         _safety_model(width).scores(["A text to be judged", ""])
 

@@ -20,6 +20,9 @@ _ENVIRONMENTS = {
     "graphs": (".venv", "requirements.txt", "--no-deps"),
     # What torch needs depends on the build of it that pip finds.
     "recommenders": ("recommenders/.venv", "recommenders.txt"),
+    "ctr": ("ctr/.venv", "ctr.txt"),
+    # A package that brings data sets along; none of its code is run.
+    "data": ("data/.venv", "data.txt", "--no-deps"),
 }
 """Where it is, what is installed there, and pip's options."""
 

@@ -13,7 +13,9 @@ import pyarrow.dataset as ds
 
 from cluster.archive_catalog import (
     DAY_MS,
+    FEATURES,
     KIND_GROUPS,
+    PAGES,
     Catalog,
     Entry,
     dates_of,
@@ -37,6 +39,8 @@ WINDOW_ROWS = 4_000_000
 """A date with more events than this is read in several windows of time."""
 WINDOW_BYTES = 512 * 1024 * 1024
 """The same for served features, by the size of their rows."""
+_EXPANDED = 8
+"""How many times larger pages are in memory than in their files, at most about."""
 BATCH_ROWS = 65_536
 CACHED_IDS = 64_000_000
 """Event ids that `contains` keeps in memory: half a gigabyte."""
@@ -112,6 +116,16 @@ class Archive:
         """
         return self._served_features(Catalog.load(self._storage), since_ms, until_ms)
 
+    def served_pages(
+        self, since_ms: int | None = None, until_ms: int | None = None
+    ) -> Iterator[pa.Table]:
+        """What the heavy ranker was given in `[since_ms, until_ms)`: a row a page, date by date.
+
+        A table holds rows of one schema (its metadata are as they were written), in order of
+        time. Of the copies of one (request_id, viewer_id, time_ms) one is given.
+        """
+        return self._served_pages(Catalog.load(self._storage), since_ms, until_ms)
+
     def files(
         self,
         kinds: Collection[Kind] | None = None,
@@ -159,7 +173,7 @@ class Archive:
     def _served_features(
         self, catalog: Catalog, since_ms: int | None, until_ms: int | None
     ) -> Iterator[pa.Table]:
-        for date, _, files in catalog.feature_files():
+        for date, _, files in catalog.served_files(FEATURES):
             stored = schema_of_file(self._storage, next(iter(files)))
             n_rows = WINDOW_BYTES // stored.field("features").type.byte_width
             for begin_ms, end_ms in _windows_of_date(date, files, since_ms, until_ms, n_rows):
@@ -168,6 +182,22 @@ class Archive:
                 )
                 if table.num_rows:
                     yield _as_served(table)
+
+    def _served_pages(
+        self, catalog: Catalog, since_ms: int | None, until_ms: int | None
+    ) -> Iterator[pa.Table]:
+        for date, _, files in catalog.served_files(PAGES):
+            stored = schema_of_file(self._storage, next(iter(files)))
+            n_bytes = sum(entry.bytes for entry in files.values()) * _EXPANDED
+            n_rows = sum(entry.rows for entry in files.values())
+            rows = max(1, n_rows * WINDOW_BYTES // max(n_bytes, 1))
+            for begin_ms, end_ms in _windows_of_date(date, files, since_ms, until_ms, rows):
+                table = read_parquet(
+                    self._storage, list(files), stored, stored.names, _between(begin_ms, end_ms)
+                )
+                if table.num_rows:
+                    keys = (table.column(name) for name in ("viewer_id", "request_id"))
+                    yield table.take(_once(table, *keys))
 
     def _ids_before(
         self,
@@ -287,17 +317,21 @@ def _schema_of(columns: Sequence[str] | None) -> pa.Schema:
     return pa.schema([EVENTS.field(name) for name in columns])
 
 
-def _as_served(table: pa.Table) -> pa.Table:
-    """Stored rows as they were written: without copies, features as float16."""
-    requests = table.column("request_id").combine_chunks().dictionary_encode()
-    codes = requests.indices.fill_null(-1).to_numpy()
-    times_ms, post_ids = table.column("time_ms").to_numpy(), table.column("post_id").to_numpy()
-    order = np.lexsort((codes, post_ids, times_ms))
-    keys = np.stack([times_ms, post_ids, codes])[:, order]
+def _once(table: pa.Table, ids: pa.ChunkedArray, requests: pa.ChunkedArray) -> pa.Array:
+    """Rows in order of time, one of the copies of one (time, id, request)."""
+    codes = requests.combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy()
+    times_ms, id_values = table.column("time_ms").to_numpy(), ids.to_numpy()
+    order = np.lexsort((codes, id_values, times_ms))
+    keys = np.stack([times_ms, id_values, codes])[:, order]
     new = np.r_[True, np.any(keys[:, 1:] != keys[:, :-1], axis=0)]
     # Rows of one instant stay in the order in which they were written: that of the ranking.
     rows = np.sort(order[new])
-    table = table.take(pa.array(rows[np.argsort(times_ms[rows], kind="stable")]))
+    return pa.array(rows[np.argsort(times_ms[rows], kind="stable")])
+
+
+def _as_served(table: pa.Table) -> pa.Table:
+    """Stored rows as they were written: without copies, features as float16."""
+    table = table.take(_once(table, table.column("post_id"), table.column("request_id")))
     at = table.column_names.index("features")
     stored = pa.concat_arrays(table.column(at).chunks)
     values = np.frombuffer(stored.buffers()[1], np.float16)

@@ -16,6 +16,8 @@ CATALOG = "positions.json"
 CATALOG_FORMAT = 1
 DAY_MS = 86_400_000
 FEATURES = "served_features"
+PAGES = "served_pages"
+"""What the heavy ranker was given, a row a page; also the `form` of such streams in the log."""
 
 KIND_GROUPS: dict[str, frozenset[Kind]] = {
     "users": frozenset(
@@ -93,13 +95,13 @@ class Catalog:
             for name, entry in sorted(self.folders.get(folder, {}).items())
         }
 
-    def feature_files(self) -> list[tuple[str, str, dict[str, Entry]]]:
-        """(date, features, path → entry) of every folder of served features, by date."""
+    def served_files(self, root: str) -> list[tuple[str, str, dict[str, Entry]]]:
+        """(date, schema, path → entry) of every folder of `FEATURES` or `PAGES`, by date."""
         return sorted(
             (
                 (_value(folder, "date"), _value(folder, "features"), files)
                 for folder, names in self.folders.items()
-                if folder.startswith(f"{FEATURES}/")
+                if folder.startswith(f"{root}/")
                 for files in [{f"{folder}/{name}": names[name] for name in sorted(names)}]
             ),
             key=lambda found: found[:2],
@@ -116,9 +118,9 @@ def events_folder(group: str, date: str) -> str:
     return f"events/kind_group={group}/date={date}"
 
 
-def features_folder(features: str, date: str) -> str:
-    """Where the features served on one date lie; `features` identifies their schema."""
-    return f"{FEATURES}/features={features}/date={date}"
+def served_folder(root: str, features: str, date: str) -> str:
+    """Where what was served on one date lies (`FEATURES`, `PAGES`); `features` is its schema."""
+    return f"{root}/features={features}/date={date}"
 
 
 def groups_of(kinds: Iterable[Kind] | None) -> list[str]:

@@ -115,6 +115,8 @@ def to_parquet(table: pa.Table) -> pa.Buffer:
         options["column_encoding"] = {"features": "BYTE_STREAM_SPLIT"}
         row_bytes = table.schema.field("features").type.byte_width
         n_rows = max(1, min(n_rows, ROW_GROUP_BYTES // row_bytes))
+    elif table.num_rows:
+        n_rows = max(1, min(n_rows, ROW_GROUP_BYTES * table.num_rows // max(table.nbytes, 1)))
     sink = pa.BufferOutputStream()
     pq.write_table(
         table,

@@ -18,11 +18,12 @@ import pyarrow as pa
 from cluster.archive_catalog import (
     FEATURES,
     KIND_GROUPS,
+    PAGES,
     Catalog,
     Entry,
     dates_of,
     events_folder,
-    features_folder,
+    served_folder,
 )
 from cluster.archive_files import (
     EVENTS,
@@ -67,10 +68,13 @@ class UnreadableFeatures(ValueError):
 class Archiver:
     """The one writer of an archive; all its state is in the archive itself.
 
-    `lanes` are the event lanes to archive. A record of `features_lane` is an Arrow IPC stream with
-    columns `request_id` (string), `viewer_id`, `post_id` (int64), `features` (fixed-size list of
-    float16, names in the metadata) and whatever else the caller adds; `time_ms` (int64) says when
-    it was served and is the append's time where it is missing.
+    `lanes` are the event lanes to archive. A record of `features_lane` is one Arrow IPC stream
+    after the other, of two forms. One has a row a post, with columns `request_id` (string),
+    `viewer_id`, `post_id` (int64), `features` (fixed-size list of float16, names in the metadata)
+    and whatever else the caller adds; `time_ms` (int64) says when it was served and is the
+    append's time where it is missing. The other has the metadata `form` = `served_pages` and a row
+    a page, with columns `request_id` (string), `viewer_id`, `time_ms` (int64) and others that are
+    the caller's business and stored as they are.
 
     With `skip_gaps` records trimmed from the log before they were archived are given up;
     otherwise a step raises `ArchiveGap`.
@@ -156,7 +160,8 @@ class Archiver:
         """Delete files no longer or never committed and older than `keep_ms`; returns how many."""
         catalog = Catalog.load(self._storage)
         committed = {f"{f}/{name}" for f, names in catalog.folders.items() for name in names}
-        written = self._storage.files("events") | self._storage.files(FEATURES)
+        roots = ("events", FEATURES, PAGES)
+        written = {path: at for root in roots for path, at in self._storage.files(root).items()}
         since_ms = {path: at_ms for path, at_ms in written.items() if path not in committed}
         since_ms |= catalog.retired
         due = [path for path, at_ms in since_ms.items() if at_ms + keep_ms <= now_ms]
@@ -261,29 +266,52 @@ def _at_home(record: Record) -> pa.Table:
 
 
 def _split_features(records: list[Record]) -> Iterator[tuple[str, pa.Table]]:
-    """(folder, rows in time order) of served features, apart by their schema."""
-    by_schema: dict[str, list[pa.Table]] = {}
+    """(folder, rows in time order) of what was served, apart by form and schema."""
+    by_schema: dict[tuple[str, str], list[pa.Table]] = {}
     for record in records:
-        table = _stored_features(record)
-        digest = hashlib.blake2b(table.schema.serialize(), digest_size=6).hexdigest()
-        by_schema.setdefault(digest, []).append(table)
-    for digest, tables in by_schema.items():
+        where = f"lane {record.lane}, offset {record.offset}"
+        for stream in _streams(record.payload, where):
+            is_pages = (stream.schema.metadata or {}).get(b"form") == PAGES.encode()
+            root = PAGES if is_pages else FEATURES
+            table = _pages(stream, where) if is_pages else _features(stream, record, where)
+            digest = hashlib.blake2b(table.schema.serialize(), digest_size=6).hexdigest()
+            by_schema.setdefault((root, digest), []).append(table)
+    for (root, digest), tables in by_schema.items():
         table = pa.concat_tables(tables).sort_by("time_ms")
         dates, codes = dates_of(table.column("time_ms").to_numpy())
         for code, date in enumerate(dates):
-            yield features_folder(digest, date), table.filter(pa.array(codes == code))
+            yield served_folder(root, digest, date), table.filter(pa.array(codes == code))
 
 
-def _stored_features(record: Record) -> pa.Table:
-    """A record as it is stored: feature rows as fixed-size bytes.
+def _streams(payload: bytes, where: str) -> Iterator[pa.Table]:
+    """The Arrow IPC streams that a record is, one after the other."""
+    source = pa.BufferReader(payload)
+    while True:
+        try:
+            with pa.ipc.open_stream(source) as stream:
+                table = stream.read_all().combine_chunks()
+        except (pa.ArrowInvalid, OSError) as error:
+            raise UnreadableFeatures(f"{where}: not an Arrow IPC stream: {error}") from error
+        yield table
+        if source.tell() >= source.size():
+            return
+
+
+def _pages(table: pa.Table, where: str) -> pa.Table:
+    """Rows of pages, which are stored as they are; what readers go by is checked."""
+    expected = {"request_id": pa.string(), "viewer_id": pa.int64(), "time_ms": pa.int64()}
+    for name, kind in expected.items():
+        found = table.schema.field(name).type if name in table.column_names else None
+        if found != kind or table.column(name).null_count:
+            raise UnreadableFeatures(f"{where}: {name} of pages is {found}, expected {kind}")
+    return table
+
+
+def _features(table: pa.Table, record: Record, where: str) -> pa.Table:
+    """Rows of posts as they are stored: features as fixed-size bytes.
 
     Parquet has no fixed-size lists: as lists, the same rows take seven times longer to read.
     """
-    where = f"lane {record.lane}, offset {record.offset}"
-    try:
-        table = pa.ipc.open_stream(record.payload).read_all().combine_chunks()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UnreadableFeatures(f"{where}: not an Arrow IPC stream: {error}") from error
     if missing := {"request_id", "viewer_id", "post_id", "features"} - set(table.column_names):
         raise UnreadableFeatures(f"{where}: no column {sorted(missing)}")
     at = table.column_names.index("features")

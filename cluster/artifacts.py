@@ -200,16 +200,23 @@ class ArtifactStore:
             (entry.name for entry in home.iterdir() if _VERSION.fullmatch(entry.name)), key=_order
         )
 
-    def latest(self, name: str, data_until_ms: int | None = None) -> str | None:
+    def latest(
+        self, name: str, data_until_ms: int | None = None, *, accepted: bool = False
+    ) -> str | None:
         """The newest version; of those whose data ends at or before an instant, if one is given.
 
         With an instant, a version made from no events does not count: nothing says that it
-        existed then.
+        existed then. `accepted` passes over versions that their own job refused (metric `gate`).
         """
         for version in reversed(self.versions(name)):
+            if data_until_ms is None and not accepted:
+                return version
+            manifest = self.manifest(name, version)
+            if accepted and manifest.metrics.get("gate") == "refused":
+                continue
             if data_until_ms is None:
                 return version
-            data = self.manifest(name, version).data_range_ms
+            data = manifest.data_range_ms
             if data is not None and data[1] <= data_until_ms:
                 return version
         return None

@@ -15,6 +15,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from cluster.ranker_settings import HeavyRankerSettings
 from cluster.setting_group import Group
 from cluster.source_settings import SourceSettings
 from cluster.training_settings import TrainingSettings
@@ -45,7 +46,9 @@ class ShardSettings(Group):
     """The actors that hold the state."""
 
     count: int = Field(2, ge=1, le=1024)
-    kinds: tuple[Literal["graph", "posts", "vectors"], ...] = ("graph", "posts", "vectors")
+    kinds: tuple[Literal["graph", "posts", "vectors", "aggregates"], ...] = (
+        *("graph", "posts", "vectors", "aggregates"),
+    )
     threads: int = Field(4, ge=1, le=64)
     """Queries one shard answers at the same time."""
     poll_ms: int = Field(10, ge=1)
@@ -115,6 +118,18 @@ class VectorSettings(Group):
     """Vectors compared one by one before another process builds an index of all."""
 
 
+class AggregateSettings(Group):
+    """Decayed counters of viewers, authors, posts and topics, inputs of the heavy ranker."""
+
+    bytes: int = Field(256 * 2**20, ge=2**20)
+    """Of one shard's real-time counters, in equal parts for their groups: where a group's are
+    used up, its rows used least recently go."""
+    max_age_ms: int = Field(5 * DAY_MS, ge=1)
+    """A row without events for so long is gone (published: 5 days)."""
+    batch_bytes: int = Field(2 * 2**30, ge=2**20)
+    """The same for the counters of the job `aggregates`."""
+
+
 class ForYouSettings(Group):
     """Limits of the For You timeline; the published values unless a comment says else."""
 
@@ -175,11 +190,13 @@ class Settings(BaseSettings):
     shards: ShardSettings = ShardSettings()
     graph: GraphSettings = GraphSettings()
     vectors: VectorSettings = VectorSettings()
+    aggregates: AggregateSettings = AggregateSettings()
     windows: Windows = Windows()
     for_you: ForYouSettings = ForYouSettings()
     sources: SourceSettings = SourceSettings()
     http: HttpSettings = HttpSettings()
     training: TrainingSettings = TrainingSettings()
+    heavy_ranker: HeavyRankerSettings = HeavyRankerSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -209,6 +226,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         # Recos services: 8 segments of 2^27 edges over a machine's graph.
         "graph": {"segments": 8, "edges_per_segment": 2**27},
         "vectors": {"max_recent": 20_000_000, "max_entries": 40_000_000},
+        "aggregates": {"bytes": 4 * 2**30, "batch_bytes": 64 * 2**30},
         "log": {"kind": "jetstream", "replicas": 3},
         "shards": {"count": 16},
         "for_you": {"skip_newest_ms": 15_000},
@@ -221,6 +239,15 @@ PRESETS: dict[str, dict[str, Any]] = {
                 "min_result_degree": 50,
                 "min_cooccurrence_posts": 5,
             },
+        },
+        "heavy_ranker": {
+            "features": "twitter",
+            "mask_width": 1_024,
+            "block_width": 1_024,
+            "backbone": (2_048,),
+            "towers": (256, 128),
+            "batch": 2_048,
+            "precision": "int8",
         },
         "training": {
             "light_ranker": {
@@ -260,6 +287,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         # Historical data: nothing expires by the clock on the wall.
         "windows": _NO_WINDOWS,
         "vectors": {"max_age_ms": FOREVER_MS, "recent_ms": FOREVER_MS},
+        "aggregates": {"max_age_ms": FOREVER_MS},
         "for_you": {"max_follows": 3_000},
         "sources": {
             "simclusters_ann": {"max_age_ms": FOREVER_MS},

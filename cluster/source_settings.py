@@ -74,6 +74,9 @@ class CrMixerSettings(Group):
     user_tweet_graph_first: bool = True
     """Of an account, the user-tweet graph's posts come before the others (published)."""
     results_per_signal: int = Field(200, ge=1)
+    depth: float = Field(6.0, ge=1)
+    """How many times its even share of the candidates and of what the viewer has seen a list is
+    asked for, where lists take equal turns: these hardly reach deeper. Not published."""
     max_age_ms: int = Field(720 * HOUR_MS, ge=1)
     """Of candidates; from 720 hours on nothing is left out (published)."""
     max_blended: int = Field(2_000, ge=1)
@@ -136,6 +139,18 @@ class UserVideoGraphSettings(CoEngagementSettings):
     min_cooccurrence_posts: int = Field(3, ge=1)
     """Published for cr-mixer: 5, which a small world seldom has."""
     min_score_posts: float = Field(0.0, ge=0)
+
+
+class UserTweetEntityGraphSettings(Group):
+    """Social proof and walks; how many posts with proofs are returned is in `for_you`."""
+
+    popular_first: bool = True
+    """Of posts with proofs of the same weight the most favoured come first. Not published: nearly
+    all of the original's have several proofs."""
+    walks: int = Field(3_000, ge=1, le=100_000)
+    """Random walks that set out from the viewer and the seeds (GraphJet's default: 1,000)."""
+    walk_results: int = Field(0, ge=0, le=1_000)
+    """Posts found by walks alone; 0 for no walks, as published."""
 
 
 class FollowRecommendationsSettings(Group):
@@ -303,4 +318,5 @@ class SourceSettings(Group):
     cr_mixer: CrMixerSettings = CrMixerSettings()
     user_tweet_graph: UserTweetGraphSettings = UserTweetGraphSettings()
     user_video_graph: UserVideoGraphSettings = UserVideoGraphSettings()
+    user_tweet_entity_graph: UserTweetEntityGraphSettings = UserTweetEntityGraphSettings()
     follow_recommendations: FollowRecommendationsSettings = FollowRecommendationsSettings()

@@ -34,6 +34,16 @@ _RELATIONS = (Kind.FOLLOW, Kind.UNFOLLOW, Kind.MUTE, Kind.BLOCK)
 
 
 @dataclass(frozen=True)
+class Reactions:
+    """What became of a feed."""
+
+    rows: Ids
+    """The rows of the feed that got on screen, in order."""
+    done: npt.NDArray[np.bool_]
+    """(rows, len(HEADS)): what was done with each."""
+
+
+@dataclass(frozen=True)
 class _OnScreen:
     """Rows of a feed that got on screen."""
 
@@ -52,11 +62,11 @@ def react(
     rng: np.random.Generator,
     *,
     scroll: bool = True,
-) -> None:
+) -> Reactions:
     """Draw what the viewers of a feed do, record it, and change the world accordingly."""
     rows = _looked_at(feed, rng) if scroll else np.arange(len(feed.posts))
     if not len(rows):
-        return
+        return Reactions(rows, np.zeros((0, len(HEADS)), bool))
     sessions = feed.sessions[rows]
     users = feed.viewers[sessions]
     posts = feed.posts[rows]
@@ -86,6 +96,13 @@ def react(
             world.reposts.append((users[chosen], posts[chosen], acted_ms))
         _undo(world, recorder, head.kind, screen, chosen, acted_ms, rng)
     _relate(world, recorder, screen, done, rng)
+    return Reactions(rows, done)
+
+
+def on_screen_chance(n_positions: int) -> npt.NDArray[np.float64]:
+    """(n_positions,): how likely the post at each place of a feed gets on screen."""
+    chance: npt.NDArray[np.float64] = np.power(SCROLL_ON, np.arange(n_positions, dtype=np.float64))
+    return (1 - SKIPPED) * chance
 
 
 def _looked_at(feed: Feed, rng: np.random.Generator) -> Ids:

@@ -111,21 +111,29 @@ def _eligible(
     ordered = np.take_along_axis(candidates, order, axis=1)
     repeats = np.zeros(candidates.shape, bool)
     np.put_along_axis(repeats, order[:, 1:], ordered[:, 1:] == ordered[:, :-1], axis=1)
-    users = viewers[:, None]
-    authors = posts["author"]
-    eligible: npt.NDArray[np.bool_] = (
-        (candidates >= 0)
-        & ~repeats
-        & (authors != users)
-        & (posts["created_ms"] < starts_ms[:, None])
-        & (posts["deleted_ms"] > starts_ms[:, None])
+    shown = may_be_shown(world, viewers, starts_ms, candidates, posts)
+    return (candidates >= 0) & ~repeats & shown
+
+
+def may_be_shown(
+    world: "World", viewers: Ids, starts_ms: Ids, rows: Ids, posts: PostRows
+) -> npt.NDArray[np.bool_]:
+    """(sessions, posts): whether each viewer may be shown each post, and has not seen it.
+
+    `rows` and `posts`, of that shape or broadcast to it, are the posts' rows and themselves.
+    """
+    users, now_ms, authors = viewers[:, None], starts_ms[:, None], posts["author"]
+    shown: npt.NDArray[np.bool_] = (
+        (authors != users)
+        & (posts["created_ms"] < now_ms)
+        & (posts["deleted_ms"] > now_ms)
         & ~world.hidden.contain(users, authors)
-        & ~world.seen.contains(users, candidates)
+        & ~world.seen.contains(users, rows)
     )
     protected = world.population.protected[authors]
     if protected.any():
-        eligible &= ~protected | world.follows.contain(users, authors)
-    return eligible
+        shown &= ~protected | world.follows.contain(users, authors)
+    return shown
 
 
 def _followed(

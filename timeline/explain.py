@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from actors.features.binned import BinnedModel, LightRanker
 from actors.features.light import FEATURES, positions_in
+from actors.features.tasks import TASK_NAMES
 from actors.graph import PUBLIC_CODES
 from actors.models import LIGHT_RANKER
 from cluster.ids import Ids
@@ -28,6 +29,7 @@ _SCHEMA_VERSION = 1
 _HEAD = struct.Struct("<BQ")
 _HALF_MAX = 65_504.0
 _FEATURE = "feature."
+_PREDICTED = "predicted."
 _KIND_OF_STAGE = {
     Prepare: "prepare",
     Retrieve: "retrieve",
@@ -92,12 +94,20 @@ def pack_trace(page: Page, kinds: Mapping[str, str]) -> bytes:
         "proof_kinds": _as_bytes(found.proof_kinds),
         **{f"{_FEATURE}{name}": halves[:, i] for i, name in enumerate(FEATURES)},
     }
+    if page.predictions is not None:
+        rows, known = rows_of(page.predictions.post_ids)
+        for at, task in enumerate(TASK_NAMES):
+            column = np.full(len(found), np.nan, np.float32)
+            column[rows] = page.predictions.probabilities[known, at]
+            columns[f"{_PREDICTED}{task}"] = column
     said = {
         "product": page.product,
         "viewer_id": page.viewer_id,
         "request_id": page.request_id,
         "now_ms": page.now_ms,
         "model_version": page.model_version,
+        "light_ranker": page.light_version,
+        "weights": page.weights,
         "degraded": page.degraded,
         "reason": page.reason,
         "sources": page.source_names,
@@ -162,7 +172,7 @@ def why(trace: bytes, post_id: int, light_ranker: Callable[[str], LightRanker]) 
             for i, s in enumerate(reached)
             if s["kind"] in ("filter", "select")
         ],
-        "score": _score(row, reached, features, said["model_version"], light_ranker),
+        "score": _score(row, reached, features, said, light_ranker),
         "proofs": _proofs(row),
         "features": features,
     }
@@ -172,7 +182,7 @@ def _score(
     row: Mapping[str, Any],
     reached: list[dict[str, Any]],
     features: Mapping[str, float],
-    version: str,
+    said: Mapping[str, Any],
     light_ranker: Callable[[str], LightRanker],
 ) -> dict[str, Any] | None:
     """What ranked the post: scores set, factors applied, and what came of them."""
@@ -191,12 +201,30 @@ def _score(
         return None
     if LIGHT_RANKER in score:
         try:
+            version = said.get("light_ranker", said["model_version"])
             model = light_ranker(version).of(features.get("is_followed", 0.0) > 0)
         except (LookupError, OSError, ValueError):
             model = None
         if model is not None and set(model.names) <= features.keys():
             score |= _contributions(model, features)
+    predicted = _predicted(row, said.get("weights", {}))
+    if predicted:
+        score["predicted"] = predicted
     return score | {"factors": factors, "final": final}
+
+
+def _predicted(row: Mapping[str, Any], weights: Mapping[str, float]) -> list[dict[str, Any]]:
+    """What the heavy ranker predicted, and what each adds to the score, the heaviest first."""
+    found = {
+        name.removeprefix(_PREDICTED): float(value)
+        for name, value in row.items()
+        if name.startswith(_PREDICTED) and not np.isnan(value)
+    }
+    told: list[dict[str, Any]] = [
+        {"engagement": name, "probability": p, "adds": p * weights.get(name, 0.0)}
+        for name, p in found.items()
+    ]
+    return sorted(told, key=lambda one: -abs(one["adds"]))
 
 
 def _contributions(model: BinnedModel, features: Mapping[str, float]) -> dict[str, Any]:

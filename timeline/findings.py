@@ -62,7 +62,10 @@ def together(query: Query, named: Mapping[str, Finding[T]]) -> Finding[dict[str,
 def ask_together(
     query: Query, named: Mapping[str, Finding[T]], share: float
 ) -> dict[str, T | None]:
-    """Run findings to their ends; each wave may take `share` of the time then left."""
+    """Run findings to their ends; each wave may take `share` of the time then left.
+
+    Facts that the query wants of posts travel with waves that go anyway.
+    """
     finding = together(query, named)
     answers: Answers | None = None
     while True:
@@ -71,8 +74,17 @@ def ask_together(
         except StopIteration as done:
             results: dict[str, T | None] = done.value
             return results
-        replies = query.ask(wave, share).replies if wave else {}
-        answers = {shard: reply.answers for shard, reply in replies.items()}
+        if not wave:
+            answers = {}
+            continue
+        facts = query.ahead.questions() if query.ahead else {}
+        asked = {s: [*wave.get(s, ()), *facts.get(s, ())] for s in {**wave, **facts}}
+        replies = query.ask(asked, share).replies
+        ends = {shard: len(wave.get(shard, ())) for shard in replies}
+        answers = {s: reply.answers[: ends[s]] for s, reply in replies.items() if s in wave}
+        if query.ahead:
+            told = {s: reply.answers[ends[s] :] for s, reply in replies.items() if s in facts}
+            query.ahead.learn(facts, told)
 
 
 def _good(query: Query, name: str, answers: dict[int, Sequence[Any]]) -> dict[int, Sequence[Any]]:
@@ -92,9 +104,26 @@ def _go_on(
 ) -> None:
     """Run one finding to its next question or its end."""
     try:
-        asked[name] = next(finding) if answers is None else finding.send(answers)
+        questions = next(finding) if answers is None else finding.send(answers)
+        while (told := _told(query, questions)) is not None:
+            questions = finding.send(told)
+        asked[name] = questions
     except StopIteration as done:
         found[name] = done.value
     except Exception:
         _LOG.exception("%s failed", name)
         query.note(name)
+
+
+def _told(query: Query, questions: Questions) -> Answers | None:
+    """The answers to questions that were all asked before; None where any was not."""
+    if not query.told or len(questions) != 1:
+        return None
+    [(shard, asked)] = questions.items()
+    known = [query.told.get(type(question)) for question in asked]
+    answers = [
+        one[1] for one, question in zip(known, asked, strict=True) if one and one[0] == question
+    ]
+    if len(answers) < len(asked) or shard != query.viewer_shard:
+        return None
+    return {shard: answers}

@@ -1,30 +1,61 @@
 """What a request must know before it can rank: the viewer, and every candidate's facts."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+
 import numpy as np
 
 from actors.features.light import PROOF_FEATURES, VIEWER_FEATURES, viewer_features
 from actors.features.reputation import TWEEPCRED
-from actors.models import LIGHT_RANKER
+from actors.models import HEAVY_RANKER, LIGHT_RANKER
+from actors.posts import FoundPosts
 from actors.questions import AskContext, AskGone, AskPosts
+from actors.ranker import NO_RANKER, Ranker
 from actors.router import shards_of
 from actors.state import Failed, Question
 from actors.stores.columns import Array
 from actors.tastes import AskTastes, seeding
 from actors.viewer_questions import AskScored
 from timeline.candidates import N_POST_FEATURES, Candidates, Mask, first_copies
+from timeline.facts_ahead import write_facts
 from timeline.query import Query
+from timeline.ranker_inputs import viewer_question
+from timeline.sources import first_questions
 from timeline.sources.cached import usable
 
 _N_WITH_VIEWER = N_POST_FEATURES + len(VIEWER_FEATURES)
+_WRITTEN = frozenset(field.name for field in fields(FoundPosts)) - {"author_ids"}
+"""Columns that facts are written into."""
+_KEPT_TO = (LIGHT_RANKER, HEAVY_RANKER, TWEEPCRED)
+"""Artifacts of which a request names the version in what it asks."""
 _VIEWER_SHARE = 0.4
 _POSTS_SHARE = 0.6
 
 
-def fetch_viewer(query: Query, *, with_tastes: bool = True, with_cached: bool = True) -> bool:
+FirstQuestion = Callable[[Query], Question]
+"""What a source asks the viewer's shard first, whatever the viewer's context is."""
+OF_SOURCES: tuple[FirstQuestion, ...] = (
+    first_questions.of_ties,
+    first_questions.of_lists,
+    first_questions.of_country,
+    first_questions.of_last_served,
+)
+
+
+def fetch_viewer(
+    query: Query,
+    *,
+    with_tastes: bool = True,
+    with_cached: bool = True,
+    beside: Sequence[FirstQuestion] = OF_SOURCES,
+    ranker: Ranker = NO_RANKER,
+) -> bool:
     """Wave 1: the viewer's context, from the viewer's own shard.
 
     Without it nobody knows whom the viewer blocked, so the timeline stays empty. The
-    artifact versions that the shard serves are the ones this request keeps to.
+    artifact versions that the shard serves are the ones this request keeps to. Where tastes
+    are asked for, so is what sources would else spend a wave on (`beside`), and for a `ranker`
+    that is ready what it reads of the viewer.
     """
     shard = query.viewer_shard
     settings = query.settings.for_you
@@ -38,6 +69,11 @@ def fetch_viewer(query: Query, *, with_tastes: bool = True, with_cached: bool = 
     use_cache = with_tastes and with_cached and query.recorded and sources.cached.ttl_ms > 0
     if use_cache:
         questions.append(AskScored(query.viewer_id, query.now_ms))
+    n_own = len(questions)
+    if with_tastes:
+        questions += [question(query) for question in beside]
+    if ranker.ready:
+        questions.append(viewer_question(query))
     reply = query.ask({shard: questions}, _VIEWER_SHARE).replies.get(shard)
     if reply is None or isinstance(reply.answers[0], Failed):
         query.note("viewer_context")
@@ -47,26 +83,37 @@ def fetch_viewer(query: Query, *, with_tastes: bool = True, with_cached: bool = 
         query.note("viewer_tastes")
     elif with_tastes:
         query.tastes = reply.answers[1]
+    told = zip(questions[n_own:], reply.answers[n_own:], strict=True)
+    # Of what failed a source asks again, and says so if it is in vain.
+    query.told = {type(q): (q, answer) for q, answer in told if not isinstance(answer, Failed)}
     if use_cache and not isinstance(reply.answers[2], Failed):
         query.cached = usable(query, reply.answers[2])
-    reputations = {name: reply.active[name] for name in (TWEEPCRED,) if name in reply.active}
-    ranker = reply.active.get(LIGHT_RANKER, query.fallback_version)
-    query.versions = {LIGHT_RANKER: ranker, **reputations}
+    query.versions = {LIGHT_RANKER: query.fallback_version} | {
+        name: reply.active[name] for name in _KEPT_TO if name in reply.active
+    }
     if not query.viewer.known:
         query.reason = "cold_start"
     return not query.viewer.gone
 
 
 def complete(query: Query, candidates: Candidates) -> Candidates:
-    """Wave 3: facts and features of candidates whose source did not hold them.
+    """The last wave: facts and features of candidates whose source did not hold them.
 
-    A post replaced by an edit becomes its newest version; one whose shard does not answer
-    keeps `created_ms` 0 and is filtered, since nobody can say that it was not deleted. A
-    repost counts as deleted where what it reposts is, or where nobody can say.
+    Most of them came ahead (`timeline.facts_ahead`); where all did, nobody is asked. A post
+    replaced by an edit becomes its newest version; one whose shard does not answer keeps
+    `created_ms` 0 and is filtered, since nobody can say that it was not deleted. A repost
+    counts as deleted where what it reposts is, or where nobody can say.
     """
-    unknown = candidates.created_ms == 0
-    columns = {name: values.copy() for name, values in vars(candidates).items()}
-    _learn(query, columns, unknown, candidates.repost_of_ids > 0)
+    unknown, reposts = candidates.created_ms == 0, candidates.repost_of_ids > 0
+    columns = {
+        name: values.copy() if name in _WRITTEN else values
+        for name, values in vars(candidates).items()
+    }
+    if query.ahead is not None:
+        unknown &= ~query.ahead.fill(columns, unknown)
+        reposts = (columns["repost_of_ids"] > 0) & ~unknown
+        reposts &= ~query.ahead.fill_gone(columns, reposts)
+    _learn(query, columns, unknown, reposts)
     # What a source did not know to be a repost costs one more wave.
     found_reposts = unknown & (columns["repost_of_ids"] > 0)
     _learn(query, columns, np.zeros_like(unknown), found_reposts)
@@ -87,10 +134,7 @@ def complete(query: Query, candidates: Candidates) -> Candidates:
 
 
 def _learn(query: Query, columns: dict[str, Array], unknown: Mask, reposts: Mask) -> None:
-    """Fill in the facts of `unknown` candidates and the fate of what `reposts` repost.
-
-    A post that is somebody else's than its source was told counts as deleted.
-    """
+    """Fetch the facts of `unknown` candidates and the fate of what `reposts` repost."""
     if not (unknown | reposts).any():
         return
     post_ids, reposted_ids = columns["post_ids"], columns["repost_of_ids"]
@@ -122,11 +166,4 @@ def _learn(query: Query, columns: dict[str, Array], unknown: Mask, reposts: Mask
             continue
         rows, theirs = asked[shard]
         columns["deleted"][theirs] = deleted[theirs] | gone
-        # Whoever an event named as the author, the filters must look at who it is.
-        others = (found.created_ms > 0) & (found.author_ids != columns["author_ids"][rows])
-        for name, values in vars(found).items():
-            if name == "features":
-                columns["features"][rows, :N_POST_FEATURES] = values
-            elif name not in ("author_ids", "ranks"):
-                columns[name][rows] = values
-        columns["deleted"][rows] |= others
+        write_facts(columns, rows, found, slice(None))

@@ -7,7 +7,7 @@ here*, and *why is that one not*, need no code of their own in any stage.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +15,10 @@ import numpy.typing as npt
 from actors.scored_posts import NOTHING_SCORED
 from cluster.ids import Ids
 from timeline.candidates import NONE, Candidates, Floats, Mask, concatenate, first_copies
+from timeline.facts_ahead import FactsAhead
 from timeline.findings import Finding, ask_together
 from timeline.query import Query
 from timeline.sources.cached import gate
-
-T = TypeVar("T")
 
 
 class Source(Protocol):
@@ -220,8 +219,10 @@ def _retrieve(stage: Retrieve, query: Query, trace: Trace) -> Candidates:
         if not source.gated or gate(query.cached, source.name, enough)
     }
     took_ms: dict[str, float] = {}
+    versions, n_shards = query.versions, query.router.n_shards
+    query.ahead = FactsAhead(query.viewer.language, query.now_ms, versions, n_shards)
     named = {
-        name: _timed(stage.sources[number].find(query), name, took_ms)
+        name: _noted(query, stage.sources[number].find(query), name, took_ms)
         for name, number in asked.items()
     }
     found = ask_together(query, named, stage.share)
@@ -234,8 +235,13 @@ def _retrieve(stage: Retrieve, query: Query, trace: Trace) -> Candidates:
     return merged
 
 
-def _timed(finding: Finding[T], name: str, took_ms: dict[str, float]) -> Finding[T]:
+def _noted(
+    query: Query, finding: Finding[Candidates], name: str, took_ms: dict[str, float]
+) -> Finding[Candidates]:
+    """A finding, timed; facts of what it found travel with what others ask next."""
     started = time.perf_counter()
     found = yield from finding
     took_ms[name] = (time.perf_counter() - started) * 1000
+    if query.ahead is not None:
+        query.ahead.note(found)
     return found

@@ -2,8 +2,10 @@
 
 from functools import partial
 
-from actors.models import Models
+from actors.models import HEAVY_RANKER, LIGHT_RANKER, Models
+from actors.ranker import NO_RANKER, Ranker
 from timeline import filters, mixing
+from timeline.heavy_ranker import best_by_light_ranker, heavy_ranker
 from timeline.hydration import complete, fetch_viewer
 from timeline.pipeline import (
     Extend,
@@ -50,7 +52,7 @@ _WINDOWED = ("in_network", "user_tweet_entity_graph", "popular", "cached")
 cached passed it before."""
 
 
-def for_you(models: Models) -> Pipeline:
+def for_you(models: Models, ranker: Ranker = NO_RANKER) -> Pipeline:
     """Candidates of all sources, ranked, filtered and mixed."""
     sources = for_you_sources()
     names = [source.name for source in sources]
@@ -60,7 +62,7 @@ def for_you(models: Models) -> Pipeline:
     return Pipeline(
         "for_you",
         [
-            Prepare("viewer_context", fetch_viewer),
+            Prepare("viewer_context", partial(fetch_viewer, ranker=ranker)),
             Retrieve("candidates", sources),
             Extend("hydration", complete),
             Filter("unknown_or_deleted", filters.known),
@@ -74,7 +76,9 @@ def for_you(models: Models) -> Pipeline:
             Filter("seen", filters.not_seen),
             Filter("served", filters.not_served),
             Filter("negative_feedback", filters.not_disliked),
-            Score("light_ranker", partial(light_ranker, models)),
+            Score(LIGHT_RANKER, partial(light_ranker, models)),
+            Select("best_by_light_ranker", best_by_light_ranker),
+            Score(HEAVY_RANKER, partial(heavy_ranker, ranker)),
             Rescore("author_diversity", author_diversity),
             Select("best_per_author", mixing.best_per_author_out_of_network),
             Select("few_of_backfill", partial(mixing.few_of_backfill, backfill)),

@@ -3,16 +3,22 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from actors.features.logged import Applied
 from actors.graph import ViewerContext
 from actors.router import Gathered, Router, Wave, shards_of
 from actors.scored_posts import NOTHING_SCORED, ScoredPosts
 from actors.social_proof import SocialProof
+from actors.state import Question
 from actors.tastes import Tastes
+from cluster.ids import Ids
 from cluster.settings import Settings
+from timeline.facts_ahead import FactsAhead
+from timeline.predictions import Predictions
 
 LIGHT_USER_FOLLOWS = 50
 """Viewers who follow fewer count as light users, whose window is doubled."""
@@ -54,6 +60,18 @@ class Query:
     """Why the timeline is not an ordinary one, such as `cold_start`."""
     proof: SocialProof | None = None
     """What the graph traversal found, for posts of every source."""
+    told: dict[type, tuple[Question, Any]] = field(default_factory=dict)
+    """What the viewer's shard was asked beside the viewer's context, and answered, by the kind of
+    question: a finding that asks the same has its answer at once."""
+    ahead: FactsAhead | None = None
+    """Facts of posts, asked for before all candidates are known; None where nobody wants them."""
+
+    applied: list[Applied] = field(default_factory=list)
+    """How far the log was applied where the heavy ranker's inputs came from, wave by wave."""
+    ranked_by: str = ""
+    """The version of the heavy ranker whose scores the candidates have; empty while none has."""
+    predictions: Predictions | None = None
+    """What the heavy ranker was asked in this request, and said."""
 
     @property
     def viewer_shard(self) -> int:
@@ -71,6 +89,11 @@ class Query:
     def width(self, source: str, size: int) -> int:
         """How many a source asks for of `size`, by how fast it was lately; one at least."""
         return max(int(size * self.widths.get(source, 1.0)), 1)
+
+    def want_facts(self, post_ids: Ids, author_ids: Ids) -> None:
+        """Have facts of posts (n,) come with the next wave: they may become candidates."""
+        if self.ahead is not None:
+            self.ahead.want(post_ids, author_ids)
 
     def left_s(self) -> float:
         """Time left before the deadline."""

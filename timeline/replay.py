@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from actors.models import Models
+from actors.models import HEAVY_RANKER, Models
+from actors.ranker import NO_RANKER, Ranker
 from actors.router import LocalRouter
 from actors.state import ShardState
 from actors.tailer import Tailer
@@ -21,13 +22,17 @@ _REPLAY_TIMEOUT_S = 3_600.0
 
 
 def timelines_as_of(
-    settings: Settings, until_ms: int, open_log: Callable[[], EventLog], secret: bytes
+    settings: Settings,
+    until_ms: int,
+    open_log: Callable[[], EventLog],
+    secret: bytes,
+    ranker_of: Callable[[str], Ranker] = lambda version: NO_RANKER,
 ) -> Timelines:
     """Timelines over one in-process shard that holds exactly the events up to `until_ms`.
 
     Starts from the newest snapshot that holds nothing later and reads the log from there,
     or the archive where the log no longer reaches back so far. The newest artifacts whose
-    data ends by then are the active ones.
+    data ends by then are the active ones; `ranker_of` gives the heavy ranker of a version.
     """
     artifacts = ArtifactStore(settings.data_dir / "artifacts")
     models = Models(artifacts)
@@ -40,7 +45,9 @@ def timelines_as_of(
     else:
         _replay_log(state, open_log, snapshots, until_ms)
     state.activate_as_of(artifacts, until_ms)
-    return Timelines(settings, LocalRouter([state]), models, secret)
+    version = state.active_versions().get(HEAVY_RANKER)
+    ranker = ranker_of(version) if version else NO_RANKER
+    return Timelines(settings, LocalRouter([state]), models, secret, ranker)
 
 
 def _replay_log(

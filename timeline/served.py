@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from actors.features.light import FEATURES
-from actors.models import LIGHT_RANKER
+from actors.features.light import FEATURES, positions_in
+from actors.features.logged import NOT_SHOWN, LoggedPage, chosen, pack_pages
+from actors.models import HEAVY_RANKER, LIGHT_RANKER
 from actors.questions import PutTrace
 from actors.router import Router, shards_of
 from actors.scored_posts import ScoredPosts
@@ -48,7 +49,9 @@ _TRACE_TIMEOUT_S = 1.0
 
 def settings_version(settings: Settings) -> str:
     """A short name for the settings that shape timelines."""
-    shaping = settings.model_dump_json(include={"for_you", "sources", "windows", "graph"})
+    shaping = settings.model_dump_json(
+        include={"for_you", "sources", "windows", "graph", "heavy_ranker"}
+    )
     return hashlib.blake2b(shaping.encode(), digest_size=6).hexdigest()
 
 
@@ -121,6 +124,42 @@ def served_features(pages: Sequence[Page], sample: float, rng: np.random.Generat
     with pa.ipc.new_stream(sink, table.schema, options=options) as writer:
         writer.write_table(table)
     return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
+
+
+def logged_pages(
+    pages: Sequence[Page], version: str, sample: float, rng: np.random.Generator
+) -> list[LoggedPage]:
+    """What the heavy ranker was given for what was served, and for a sample of the rest."""
+    logged = []
+    for page in pages:
+        predictions = page.predictions
+        if predictions is None:
+            continue
+        shown = page.shown
+        order = np.argsort(shown.post_ids)
+        at = positions_in(shown.post_ids[order], predictions.post_ids)
+        rows = np.flatnonzero((at >= 0) | (rng.random(len(at)) < sample))
+        positions = np.where(at[rows] >= 0, order[at[rows]], NOT_SHOWN).astype(np.int16)
+        found = page.trace.found
+        by_post = np.argsort(found.post_ids)
+        post_ids = predictions.post_ids[rows]
+        found = found.take(by_post[positions_in(found.post_ids[by_post], post_ids)])
+        logged.append(
+            LoggedPage(
+                request_id=page.request_id,
+                viewer_id=page.viewer_id,
+                time_ms=page.now_ms,
+                model_version=predictions.version,
+                settings_version=version,
+                applied=predictions.applied,
+                post_ids=post_ids,
+                author_ids=found.author_ids,
+                positions=positions,
+                sources=tuple(page.source_names[source] for source in found.source.tolist()),
+                inputs=chosen(predictions.inputs, rows),
+            )
+        )
+    return logged
 
 
 _FEATURE_COLUMNS = ("request_id", "viewer_id", "post_id", "features", "time_ms", "position")
@@ -227,20 +266,26 @@ class Recorder:
             self._dropped("event", len(checked.problems))
         lanes = route(checked.batch, self._settings.log.lanes) if checked.batch.num_rows else {}
         payloads = {lane: encode(batch) for lane, batch in lanes.items()}
-        payloads[features_lane(self._settings)] = served_features(served, self._sample, self._rng)
+        payloads[features_lane(self._settings)] = self._features(served)
         try:
             self._appender.append(payloads)
         except LogError as error:
             _LOG.warning("served events were not logged: %s", error)
             self._dropped("append", len(served))
 
+    def _features(self, pages: Sequence[Page]) -> bytes:
+        """Features as served, of the light ranker and, where it scored, of the heavy one."""
+        light = served_features(pages, self._sample, self._rng)
+        return light + pack_pages(logged_pages(pages, self._version, self._sample, self._rng))
+
     def _scored(self, page: Page) -> ScoredPosts | None:
         """What the model said of the page's candidates, for the viewer's next request."""
         if self._settings.sources.cached.ttl_ms == 0:
             return None
+        by = LIGHT_RANKER if page.model_version == page.light_version else HEAVY_RANKER
         for stage in page.trace.stages:
             post_ids, scores = stage.post_ids, stage.values
-            if stage.name == LIGHT_RANKER and post_ids is not None and scores is not None:
+            if stage.name == by and post_ids is not None and scores is not None:
                 found, names = page.trace.found, page.source_names
                 version = page.model_version
                 return to_cache(found, post_ids, scores, names, version, page.cached, page.now_ms)

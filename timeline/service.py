@@ -10,6 +10,7 @@ import numpy as np
 
 from actors.models import Models
 from actors.questions import AskTrace
+from actors.ranker import NO_RANKER, Ranker
 from actors.router import Router, shards_of
 from actors.state import Failed
 from cluster import bodies
@@ -56,6 +57,7 @@ class Service:
         appender: Appender,
         cursor_secret: bytes,
         *,
+        ranker: Ranker = NO_RANKER,
         flush_archive: Callable[[], None] = lambda: None,
         clock: Callable[[], int] = wall_clock_ms,
         as_of_ms: int | None = None,
@@ -68,9 +70,9 @@ class Service:
         self._models = models
         self._clock = clock
         self._kinds = {
-            p.name: stage_kinds(p) for p in (products.for_you(models), products.following())
+            p.name: stage_kinds(p) for p in (products.for_you(models, ranker), products.following())
         }
-        self._timelines = Timelines(settings, router, models, cursor_secret)
+        self._timelines = Timelines(settings, router, models, cursor_secret, ranker)
         self.representations = Representations(
             *(settings, router, ArtifactStore(settings.data_dir / "artifacts")),
             lambda: self._as_of_ms or self._clock(),

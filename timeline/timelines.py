@@ -2,12 +2,14 @@
 
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from actors.models import LIGHT_RANKER, Models
 from actors.questions import AskUris
+from actors.ranker import NO_RANKER, Ranker
 from actors.router import Router, shards_of
 from actors.scored_posts import NOTHING_SCORED, ScoredPosts
 from actors.state import Failed
@@ -17,6 +19,7 @@ from timeline.candidates import Candidates
 from timeline.cursors import Cursor, Cursors
 from timeline.filters import chain_hashes, originals_of
 from timeline.pipeline import Pipeline, Trace
+from timeline.predictions import Predictions
 from timeline.quality_factor import QualityFactors
 from timeline.query import Query
 from timeline.reasons import Reason, reasons_of
@@ -56,6 +59,11 @@ class Page:
     trace: Trace = field(repr=False)
     source_names: list[str] = field(repr=False)
     model_version: str = ""
+    """Of what gave the scores: the heavy ranker, or the light one where that did not."""
+    light_version: str = ""
+    predictions: Predictions | None = field(default=None, repr=False)
+    weights: Mapping[str, float] = field(default_factory=dict, repr=False)
+    """Of what the heavy ranker predicts."""
     cached: ScoredPosts = field(default=NOTHING_SCORED, repr=False)
     """What the request had from the ones before it."""
 
@@ -64,12 +72,17 @@ class Timelines:
     """Makes pages of For You and Following; thread-safe."""
 
     def __init__(
-        self, settings: Settings, router: Router, models: Models, cursor_secret: bytes
+        self,
+        settings: Settings,
+        router: Router,
+        models: Models,
+        cursor_secret: bytes,
+        ranker: Ranker = NO_RANKER,
     ) -> None:
         self._settings = settings
         self._router = router
         self._cursors = Cursors(cursor_secret, settings.http.cursor_ttl_s)
-        self._products: list[Pipeline] = [products.for_you(models), products.following()]
+        self._products: list[Pipeline] = [products.for_you(models, ranker), products.following()]
         factors = settings.sources.quality_factor
         targets_ms = dict.fromkeys(SCALED, factors.fetch_target_ms)
         self._widths = QualityFactors(factors, targets_ms, time.monotonic)
@@ -139,6 +152,7 @@ class Timelines:
         if not len(shown) and number == 0 and "viewer_context" not in query.degraded:
             query.reason = query.reason or "nothing_new"
         items = self._items(query, product, shown)
+        light_version = query.versions.get(LIGHT_RANKER, "")
         timings_ms = trace.timings_ms()
         timings_ms["total"] = round((time.perf_counter() - started) * 1000, 3)
         return Page(
@@ -154,7 +168,10 @@ class Timelines:
             shown=shown,
             trace=trace,
             source_names=product.source_names,
-            model_version=query.versions.get(LIGHT_RANKER, ""),
+            model_version=query.ranked_by or light_version,
+            light_version=light_version,
+            predictions=query.predictions,
+            weights=self._settings.heavy_ranker.weights.model_dump(),
             cached=query.cached,
         )
 

@@ -7,7 +7,7 @@ from typing import Protocol, cast
 
 from cluster.archive import Archive
 from cluster.artifacts import ArtifactStore
-from cluster.settings import DAY_MS, Settings
+from cluster.settings import DAY_MS, HOUR_MS, Settings
 from training.job import Progress, Trained, TrainingError, silent
 
 
@@ -50,7 +50,10 @@ JOBS = (
     # The published cadence of KnownFor; the blog speaks of three weeks.
     Job("simclusters", "training.simclusters.job", 7 * DAY_MS),
     Job("twhin", "training.twhin.job", DAY_MS),
+    Job("aggregates", "training.aggregates", DAY_MS),
     Job("light_ranker", "training.light_ranker", DAY_MS),
+    # Trained all the time in the original; each run goes on from the weights of the last.
+    Job("heavy_ranker", "training.heavy_ranker.job", HOUR_MS // 2),
 )
 
 JOB_NAMES = tuple(job.name for job in JOBS)

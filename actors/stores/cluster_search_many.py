@@ -93,9 +93,6 @@ def search_for_many(
         index.post_ids,
         index.post_created_ms,
     )
-    lists = np.repeat(np.arange(n), counts)
-    order = np.lexsort((-index.post_ids[rows], -scores, lists))
-    rows, scores = rows[order], scores[order]
     return RankedLists(
         np.concatenate([[0], np.cumsum(counts)]),
         index.post_ids[rows],
@@ -143,7 +140,7 @@ def _search(
     post_ids: Ids,
     post_created: Ids,
 ) -> tuple[Ids, Ids, Float64s]:
-    """How many posts each source found; their rows and scores, source after source, unsorted."""
+    """How many posts each source found; their rows and scores, source after source, best first."""
     # The scanned members of all communities, one after the other.
     ends = np.zeros(len(communities) + 1, np.int64)
     listed = np.empty(len(communities) * cut, np.int32)
@@ -218,12 +215,32 @@ def _search(
         best = np.arange(size).astype(np.int32)
         if size > n_best:
             select_best(best, size, scores, rows, post_ids, 0, n_best)
+        _sort_best(best, taken, scores, rows, post_ids)
         for k in range(taken):
             found_rows[n_found + k] = rows[best[k]]
             found_scores[n_found + k] = scores[best[k]]
         n_found += taken
         counts[source] = taken
     return counts, found_rows[:n_found].copy(), found_scores[:n_found].copy()
+
+
+@kernel
+def _sort_best(best: Rows, n: Int, scores: Float64s, rows: Rows, post_ids: Ids) -> None:
+    """Order the first `n` places: the greater score first, of equal ones the greater post id."""
+    values = np.empty(n, np.float64)
+    for k in range(n):
+        values[k] = -scores[best[k]]
+    ordered = best[:n][np.argsort(values)]
+    for k in range(n):
+        place, at = ordered[k], k
+        while (
+            at > 0
+            and scores[best[at - 1]] == scores[place]
+            and post_ids[rows[best[at - 1]]] < post_ids[rows[place]]
+        ):
+            best[at] = best[at - 1]
+            at -= 1
+        best[at] = place
 
 
 @kernel

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from actors.stores.kernels import kernel, writable
+from actors.stores.raw_memory import Int
 from cluster.ids import Ids
 
 Mask = npt.NDArray[np.bool_]
@@ -67,16 +69,49 @@ def merge_lists(parts: Sequence[RankedLists], n: int, limit: int) -> RankedLists
 
     Scores are compared as float32: what shards sum from different instants on differs by less.
     """
-    parts = [no_lists(n), *parts]
-    lists = np.concatenate([part.lists for part in parts])
+    parts = [part for part in parts if len(part.post_ids)]
+    if not parts:
+        return no_lists(n)
+    sizes = np.cumsum([0, *(len(part.post_ids) for part in parts)])
+    starts = np.stack([part.offsets + begin for part, begin in zip(parts, sizes, strict=False)])
     post_ids = np.concatenate([part.post_ids for part in parts])
     scores = np.concatenate([part.scores for part in parts])
-    order = np.lexsort((-post_ids, -scores, lists))
-    ordered = RankedLists(
-        np.concatenate([[0], np.cumsum(np.bincount(lists, minlength=n))]),
-        post_ids[order],
-        np.concatenate([part.author_ids for part in parts])[order],
-        np.concatenate([part.created_ms for part in parts])[order],
-        scores[order],
+    offsets, rows = _merge(writable(starts, np.int64), post_ids, scores, limit)
+    return RankedLists(
+        offsets,
+        post_ids[rows],
+        np.concatenate([part.author_ids for part in parts])[rows],
+        np.concatenate([part.created_ms for part in parts])[rows],
+        scores[rows],
     )
-    return ordered.where(ordered.ranks < limit)
+
+
+@kernel
+def _merge(
+    starts: Ids, post_ids: Ids, scores: npt.NDArray[np.float32], limit: Int
+) -> tuple[Ids, Ids]:
+    """Offsets of the merged lists and their rows; list i of part p begins at `starts[p, i]`."""
+    n_parts, n = starts.shape[0], starts.shape[1] - 1
+    offsets = np.zeros(n + 1, np.int64)
+    rows = np.empty(len(post_ids), np.int64)
+    heads = np.empty(n_parts, np.int64)
+    size = np.int64(0)
+    for i in range(n):
+        heads[:] = starts[:, i]
+        for _ in range(limit):
+            best, of = np.int64(-1), 0
+            for p in range(n_parts):
+                row = heads[p]
+                if row < starts[p, i + 1] and (
+                    best < 0
+                    or scores[row] > scores[best]
+                    or (scores[row] == scores[best] and post_ids[row] > post_ids[best])
+                ):
+                    best, of = row, p
+            if best < 0:
+                break
+            heads[of] += 1
+            rows[size] = best
+            size += 1
+        offsets[i + 1] = size
+    return offsets, rows[:size].copy()

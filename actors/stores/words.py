@@ -38,6 +38,10 @@ class Words:
         codes: npt.NDArray[np.int16] = table[encoded.indices.fill_null(len(table) - 1).to_numpy()]
         return codes
 
+    def word(self, code: int) -> str | None:
+        """The word of a code; None for 0."""
+        return self._words[code]
+
     def words(self, codes: npt.NDArray[np.int16]) -> pa.Array:
         """The words of codes, as an Arrow array; null for 0."""
         return pa.array(self._words, pa.string()).take(pa.array(codes))

@@ -31,6 +31,8 @@ SPAN_MS = 86_400_000.0
 """The clock of a history: decays and windows are made for a network that lives by the hour."""
 FEW_POSTS = 1_000
 """With fewer, half of all posts are among the first hundred: recall@20 counts, not @100."""
+LEARNERS = 2_000
+"""Users of the validation part, at most, from whom the order of candidates is learnt."""
 SOCIAL = ("in_network", "user_tweet_entity_graph", "follow_recommendations", "backfill")
 METRICS = ("recall@20", "recall@50", "recall@100", "ndcg@20", "hit_rate@20", "coverage@20")
 
@@ -44,6 +46,7 @@ def main() -> None:
     parser.add_argument("--option", action="append", default=[])
     parser.add_argument("--users", type=int, default=2_000, help="at most so many are judged")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--kept", type=Path, help="folder that keeps what baselines found")
     parser.add_argument("--quick", action="store_true")
     given, _ = parser.parse_known_args()
     console = Console(stderr=True)
@@ -58,7 +61,7 @@ def main() -> None:
         except NoData as missing:
             console.print(f"[yellow]{missing}[/]")
             continue
-        figures[history.name] = compared(history, users, seeds, given.quick, console)
+        figures[history.name] = compared(history, users, seeds, given.quick, console, given.kept)
     if figures:
         wins = [name for name, one in figures.items() if one["merged_over_best"] > 1]
         least = min(one["merged_over_best"] for one in figures.values())
@@ -68,7 +71,12 @@ def main() -> None:
 
 
 def compared(
-    history: History, users: int, seeds: int, quick: bool, console: Console
+    history: History,
+    users: int,
+    seeds: int,
+    quick: bool,
+    console: Console,
+    kept: Path | None = None,
 ) -> dict[str, Any]:
     """All figures of one data set."""
     if history.name in FAVOURITES:
@@ -77,17 +85,21 @@ def compared(
     (begin, middle), end = history.cuts_ms, history.end_ms
     validation = problem(history, begin, middle, users, np.random.default_rng(0))
     test = problem(history, middle, end, users, np.random.default_rng(1))
+    learners = users if quick else max(users, LEARNERS)
+    learning = problem(history, begin, middle, learners, np.random.default_rng(0))
     target = "recall@20" if len(test.post_ids) < FEW_POSTS else "recall@100"
 
     def told(what: str) -> None:
         console.print(f"{history.name}: {what}", highlight=False)
 
-    baselines = run_baselines(validation, test, target, seeds, quick, told)
-    learnt, found = _retrieved(history, (validation, test), told)
+    baselines = run_baselines(validation, test, target, seeds, quick, told, kept)
+    learnt, found = _retrieved(history, (learning, test), told)
     results = dict(baselines)
-    blends = [blend.fitted(learnt, validation, target, seed) for seed in range(seeds)]
+    blends = blend.fitted(learnt, learning, target, seeds)
     judged = [judge(one.lists(found, test), test) for one in blends]
-    results["merged"] = Result(judged, {"blend": blends[0].kind})
+    results["merged"] = Result(
+        judged, {"blend": blends[0].kind, "cross_validation": dict(blends[0].validation)}
+    )
     light = blend.lists_by(found.light, found, test)
     results["merged, by the light ranker"] = Result([judge(light, test)], {})
     sources = {name: judge(lists, test) for name, lists in found.lists.items()}

@@ -1,18 +1,22 @@
 """What others find on the same rows: popularity, recency, item-kNN, ALS, BPR and LightGCN."""
 
+import hashlib
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 
 from benchmarks.peers_environment import run_recommender
 from benchmarks.quality.metrics import DEPTH, judge
 from benchmarks.quality.splits import Problem
 from cluster.ids import Ids
 
+_SCRIPT = Path(__file__).parents[1] / "peers" / "recommenders.py"
 HALF_LIVES = (0.01, 0.03, 0.1, 0.3)
 """Of recent popularity, as shares of the time from the first known positive to now."""
 
@@ -115,8 +119,13 @@ def run_baselines(
     seeds: int,
     quick: bool,
     told: Callable[[str], None],
+    kept: Path | None = None,
 ) -> dict[str, Result]:
-    """Every baseline: configured by `target` on the validation problem, judged by the test one."""
+    """Every baseline: configured by `target` on the validation problem, judged by the test one.
+
+    What they find is looked for in the folder `kept` and put there, where one is given: it
+    depends on nothing but the problems and the peers themselves.
+    """
     results = {"popularity": Result([judge(popularity(test), test)], {})}
     share = max(
         HALF_LIVES, key=lambda share: judge(popularity(validation, share), validation)[target]
@@ -128,7 +137,7 @@ def run_baselines(
     problems = _written(validation), _written(test)
     for method in methods(quick):
         told(method.name)
-        results[method.name] = _run(method, problems, validation, test, target, seeds)
+        results[method.name] = _run(method, problems, validation, test, target, seeds, kept)
     return results
 
 
@@ -174,20 +183,43 @@ def _run(
     test: Problem,
     target: str,
     seeds: int,
+    kept: Path | None,
 ) -> Result:
     tried = [{**one, "seed": 0} for one in method.configurations]
-    ranked, said = run_recommender(method.command, problems[0], tried)
+    ranked, said = recommended(method.command, problems[0], tried, kept)
     judged = [judge(_as_ids(lists, validation), validation) for lists in ranked]
     best = max(range(len(said)), key=lambda i: judged[i][target])
     chosen = {name: value for name, value in said[best].items() if name != "seconds"}
     again = [{**chosen, "seed": seed} for seed in range(seeds if method.random else 1)]
-    ranked, told = run_recommender(method.command, problems[1], again)
+    ranked, told = recommended(method.command, problems[1], again, kept)
     return Result(
         [judge(_as_ids(lists, test), test) for lists in ranked],
         {name: value for name, value in chosen.items() if name != "seed"},
         sum(one["seconds"] for one in told) / len(told),
         judged[best],
     )
+
+
+def recommended(
+    command: str,
+    problem: Mapping[str, npt.NDArray[Any]],
+    configurations: list[dict[str, Any]],
+    kept: Path | None,
+) -> tuple[npt.NDArray[np.int32], list[dict[str, Any]]]:
+    """What a recommender finds, from a file where the very same was run before."""
+    if kept is None:
+        return run_recommender(command, dict(problem), configurations)
+    key = hashlib.sha256(_SCRIPT.read_bytes() + orjson.dumps([command, configurations]))
+    for name, column in sorted(problem.items()):
+        key.update(name.encode() + str(column.dtype).encode() + column.tobytes())
+    file = kept / f"{command}-{key.hexdigest()[:20]}.npz"
+    if not file.is_file():
+        ranked, said = run_recommender(command, dict(problem), configurations)
+        kept.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(file, ranked=ranked, said=np.array(orjson.dumps(said).decode()))
+    with np.load(file, allow_pickle=False) as found:
+        told: list[dict[str, Any]] = orjson.loads(str(found["said"]))
+        return found["ranked"], told
 
 
 def _written(problem: Problem) -> dict[str, npt.NDArray[Any]]:

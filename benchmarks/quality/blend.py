@@ -1,7 +1,8 @@
 """One order of all sources' candidates, learnt from what users went on to engage with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import lightgbm
 import numpy as np
@@ -39,9 +40,11 @@ _TREES = {
     "bagging_freq": 1,
     "lambda_l2": 10.0,
     "verbosity": -1,
-    "num_threads": 2,
+    "num_threads": 1,
 }
 _ROUNDS = 100
+_NEGATIVES = 100
+"""Candidates that were not wanted, for each that was: more teach little and take long."""
 
 Scorer = Callable[[Floats], npt.NDArray[np.float64]]
 Fit = Callable[[Floats, npt.NDArray[np.bool_], npt.NDArray[np.int64], int], Scorer]
@@ -57,32 +60,47 @@ class Blend:
 
     kind: str
     score: Scorer
+    validation: Mapping[str, float]
+    """By kind of model, the metric on posts it was not fitted on."""
 
     def lists(self, found: Found, problem: Problem) -> Ids:
         """Ranked lists of shape (users, DEPTH), best first, 0 where one has ended."""
         return lists_by(self.score(inputs(found, problem)), found, problem)
 
 
-def fitted(found: Found, problem: Problem, target: str, seed: int) -> Blend:
-    """The blend that cross-validation chooses by the metric `target`, fitted on all of it."""
+def fitted(found: Found, problem: Problem, target: str, seeds: int) -> list[Blend]:
+    """The blend that cross-validation chooses by the metric `target`, fitted on all of it.
+
+    Once for each seed, with another choice of candidates that were not wanted.
+    """
     values, labels = inputs(found, problem), wanted(found, problem)
     held_out = mix64(found.post_ids.astype(np.uint64)) % np.uint64(FOLDS)
+    chances = np.array([np.random.default_rng(seed).random(len(labels)) for seed in range(seeds)])
+    learnt = labels | (chances < _NEGATIVES * labels.mean())
+
+    def model_of(kind: str, learn: npt.NDArray[np.bool_], seed: int) -> Scorer:
+        rows = found.rows[learn].astype(np.int64)
+        return _KINDS[kind](values[learn], labels[learn], rows, seed)
+
     judged = {}
-    for kind, fit in _KINDS.items():
+    for kind in _KINDS:
         scores = np.zeros(len(labels))
         for fold in range(FOLDS):
-            learn = held_out != fold
-            model = fit(values[learn], labels[learn], found.rows[learn].astype(np.int64), seed)
-            scores[~learn] = model(values[~learn])
+            mine = held_out == fold
+            scores[mine] = model_of(kind, learnt[0] & ~mine, 0)(values[mine])
         judged[kind] = judge(lists_by(scores, found, problem), problem)[target]
     best = max(judged, key=lambda kind: judged[kind])
-    return Blend(best, _KINDS[best](values, labels, found.rows.astype(np.int64), seed))
+    return [Blend(best, model_of(best, learnt[seed], seed), judged) for seed in range(seeds)]
 
 
 def _linear(
-    values: Floats, labels: npt.NDArray[np.bool_], rows: npt.NDArray[np.int64], seed: int
+    strength: float,
+    values: Floats,
+    labels: npt.NDArray[np.bool_],
+    rows: npt.NDArray[np.int64],
+    seed: int,
 ) -> Scorer:
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, max_iter=300))
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=200))
     model.fit(values, labels)
     return lambda wanted: np.asarray(model.decision_function(wanted), np.float64)
 
@@ -97,7 +115,11 @@ def _trees(
     return lambda wanted: np.asarray(model.predict(wanted), np.float64)
 
 
-_KINDS: dict[str, Fit] = {"linear": _linear, "monotone trees": _trees}
+_KINDS: dict[str, Fit] = {
+    "linear": partial(_linear, 1e-3),
+    "linear, loosely": partial(_linear, 1e-2),
+    "monotone trees": _trees,
+}
 
 
 def lists_by(scores: npt.NDArray[np.floating], found: Found, problem: Problem) -> Ids:
@@ -133,12 +155,31 @@ def inputs(found: Found, problem: Problem) -> Floats:
             ]
     columns += [(found.engines >> np.uint32(i) & 1).astype(float) for i in range(len(ENGINES))]
     for name, close in found.affinities.items():
-        scale = {"walk": 1e4, "co_engagement": 1.0}.get(name)
-        some = np.maximum(close, 0)
-        columns.append(some if scale is None else np.log1p(scale * some))
+        columns += [_scaled(name, close), -np.log1p(places(close, found.rows))]
     columns += _popularity(found, problem)
     columns += [found.features[:, FEATURES.index(name)] for name in _LIGHT]
-    return np.column_stack([*columns, found.light]).astype(np.float32)
+    return np.column_stack([column.astype(np.float32) for column in [*columns, found.light]])
+
+
+def _scaled(name: str, close: Floats) -> Floats:
+    if name.startswith("twhin_"):
+        # A product may be below 0; of a cosine only likeness counts.
+        return close
+    factor = {"walk": 1e4, "far_walk": 1e4, "co_engagement": 1.0}.get(name)
+    some: Floats = np.maximum(close, 0)
+    if factor is not None:
+        some = np.log1p(factor * some).astype(np.float32)
+    return some
+
+
+def places(close: Floats, rows: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    """The place of each among its user's candidates, the closest first; equal ones share it."""
+    order = np.lexsort((-close, rows))
+    new = np.append(True, (np.diff(rows[order]) != 0) | (np.diff(close[order]) != 0))[: len(order)]
+    first = np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))
+    places = np.empty(len(order), np.int64)
+    places[order] = first - np.searchsorted(rows[order], rows[order])
+    return places
 
 
 def _popularity(found: Found, problem: Problem) -> list[npt.NDArray[np.floating]]:

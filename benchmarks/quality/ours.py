@@ -12,6 +12,7 @@ import pyarrow as pa
 from actors.models import Models
 from actors.router import LocalRouter
 from actors.state import ShardState
+from actors.stores.hnsw import HnswBase, build_base
 from benchmarks.quality.affinities import NAMES, affinities
 from benchmarks.quality.metrics import DEPTH
 from benchmarks.quality.splits import History, Problem
@@ -56,9 +57,12 @@ SIZES: dict[str, Any] = {
             "min_score_posts": 0.0,
             "below_user_degree": 1_000,
         },
+        "user_tweet_entity_graph": {"walks": 10_000, "walk_results": 400},
         "follow_recommendations": {"max_posts": 200},
     },
-    "training": {"twhin": {"holdout_share": 0.01}},
+    "training": {
+        "twhin": {"holdout_share": 0.01, "in_batch_negatives": 500, "global_negatives": 500}
+    },
 }
 """About 1,500 candidates, more signals than a page needs, and thresholds of small worlds."""
 
@@ -106,7 +110,7 @@ class World:
             "shards": {"count": 1, "slice_rows": CHUNK_ROWS},
         }
         self.settings = load(**{**own, **given})
-        self._history = history
+        self._folder, self._history = folder, history
         self._applied = 0
         self._artifacts = ArtifactStore(folder / "artifacts")
         self.models = Models(self._artifacts)
@@ -137,6 +141,17 @@ class World:
             apply(self.state, routed(part))
         self._applied = max(end, self._applied)
         self.state.activate_as_of(self._artifacts, until_ms)
+        self._index_vectors()
+
+    def _index_vectors(self) -> None:
+        """Index the posts' vectors where a shard would have by then; see `actors.near_rebuild`."""
+        kind = self.state.vectors
+        if kind.sizes()["vectors_one_by_one"] <= self.settings.vectors.rebuild_after:
+            return
+        ids, vectors, mark = kind.export_near(kind.version)
+        file = self._folder / "posts.hnsw"
+        build_base(file, vectors)
+        kind.swap_near(kind.version, HnswBase.load(file, ids, vectors.shape[1]), mark)
 
     def retrieve(self, problem: Problem, told: Callable[[float], None]) -> Found:
         """Ask all sources of For You for each user of a problem, at its instant."""

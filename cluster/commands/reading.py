@@ -7,6 +7,8 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
+from actors.ranker import Ranker
+from cluster.artifacts import ArtifactStore
 from cluster.commands.http import HttpService
 from cluster.logs import open_reader
 from cluster.settings import Settings
@@ -28,11 +30,27 @@ def timeline_as_of(
     settings: Settings, user_id: int, product: str, limit: int, instant_ms: int
 ) -> dict[str, Any]:
     """A page as it would have been at a past instant, by replay in this process."""
-    timelines = timelines_as_of(settings, instant_ms, lambda: open_reader(settings), _REPLAY_SECRET)
+    timelines = timelines_as_of(
+        settings,
+        instant_ms,
+        lambda: open_reader(settings),
+        _REPLAY_SECRET,
+        lambda version: loaded_ranker(settings, version),
+    )
     make = timelines.following if product == "following" else timelines.for_you
     page = make(user_id, limit, now_ms=instant_ms)
     found: dict[str, Any] = orjson.loads(page_json(page))
     return {**found, "as_of_ms": instant_ms}
+
+
+def loaded_ranker(settings: Settings, version: str) -> Ranker:
+    """One version of the heavy ranker, ready to score. Raises what is wrong with it."""
+    # Brings torch along, which the other commands do without.
+    from training.heavy_ranker.loaded import LoadedRankers
+
+    rankers = LoadedRankers(ArtifactStore(settings.data_dir / "artifacts"), settings)
+    rankers.load(version)
+    return rankers
 
 
 def why_over_http(
@@ -73,7 +91,13 @@ def print_why(console: Console, found: dict[str, Any]) -> None:
     if found["dropped_by"]:
         console.print(f"dropped by {found['dropped_by']}")
     if found["score"]:
-        console.print("score", found["score"])
+        predicted = found["score"].get("predicted", [])
+        console.print("score", {k: v for k, v in found["score"].items() if k != "predicted"})
+        if predicted:
+            table = Table("predicted engagement", "probability", "adds to the score")
+            for one in predicted:
+                table.add_row(one["engagement"], f"{one['probability']:.4f}", f"{one['adds']:+.4f}")
+            console.print(table)
     if found["features"]:
         table = Table("feature", "value")
         for name, value in found["features"].items():

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from actors.models import HEAVY_RANKER, PROBLEMS
 from cluster import launch
 from cluster.archive import Archive
 from cluster.artifacts import ArtifactStore
@@ -53,7 +54,7 @@ def train(
                 yield {"name": outcome.name, "version": None, "passed": outcome.reason}
                 continue
             # A model of the past is for replays of the past, which choose it by its data.
-            activated = activate and until_ms is None
+            activated = activate and until_ms is None and outcome.metrics.get("gate") != "refused"
             if activated:
                 report(f"{outcome.name}: activating")
                 _activate(settings, target, outcome.name, outcome.version)
@@ -86,7 +87,18 @@ def activate(settings: Settings, name: str, version: str) -> None:
 
 
 def _activate(settings: Settings, target: Target, name: str, version: str) -> None:
-    """Every shard makes the version ready beside the old; then one event flips them all."""
+    """Every shard makes the version ready beside the old; then one event flips them all.
+
+    Raises `TrainingError` for a heavy ranker that does not fit, or whose answers are no numbers.
+    """
+    if name == HEAVY_RANKER:
+        # Brings torch along, which other models do without.
+        from training.heavy_ranker.loaded import read_model
+
+        try:
+            read_model(ArtifactStore(settings.data_dir / "artifacts"), version, settings)
+        except PROBLEMS as error:
+            raise TrainingError(f"{name} {version} is not activated: {error}") from error
     if target.running:
         launch.preload(settings, name, version)
     target.ingest.activate(name, version, now_ms=time.time_ns() // 1_000_000)

@@ -9,6 +9,7 @@ from actors.stores.sparse_embeddings import SparseEmbeddings
 from actors.vector_models import (
     DenseVectors,
     contributions_of,
+    interests_of,
     read_vector_models,
     version_of,
 )
@@ -81,6 +82,28 @@ def test_only_what_reaches_the_minimum_adds_to_a_post() -> None:
     assert [column.tolist() for column in found.of(5)] == [[2, 1], [0.75, 0.25]]
     everything = contributions_of(INTERESTS, 0.0)
     assert [column.tolist() for column in everything.of(8)] == [[1], [1.0]]
+
+
+def test_users_without_favourites_are_of_what_they_follow() -> None:
+    follows_only = SparseEmbeddings.from_entries(
+        np.array([5, 5, 8, 8]),
+        np.array([1, 2, 1, 3], np.int32),
+        np.array([0.9, 0.0, 0.0, 0.0], np.float32),
+        {
+            "fav_score": np.array([0.9, 0, 0, 0], np.float32),
+            "log_fav_normalized": np.array([0.5, 0, 0, 0], np.float32),
+            "follow_normalized": np.array([0.1, 0.7, 0.2, 0.4], np.float32),
+        },
+    )
+    for found, own in ((contributions_of(follows_only), 0.5), (interests_of(follows_only), 0.9)):
+        communities, scores = found.of(5)
+        assert (communities.tolist(), scores.tolist()) == ([1], [pytest.approx(own)])
+        communities, scores = found.of(8)
+        assert (communities.tolist(), scores.tolist()) == ([3, 1], pytest.approx([0.4, 0.2]))
+
+
+def test_interests_stay_as_they_are_where_everybody_favours() -> None:
+    assert interests_of(INTERESTS) is INTERESTS
 
 
 def test_what_is_not_trained_is_empty(tmp_path: Path) -> None:

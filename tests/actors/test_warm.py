@@ -18,6 +18,7 @@ from actors.warm import warm
 from actors.warm_models import (
     question_of_lists, questions_of_models, serve_tiny_models, warm_tables
 )
+from actors.warm_ranker import warm_inputs
 from cluster.artifacts import ArtifactStore
 from cluster.routing import route
 from cluster.settings import Settings
@@ -75,6 +76,7 @@ with event.install_listener("numba:compile", Listener()):
         seen = [answer for answer in found if isinstance(answer, FoundByCommunity)]
         assert any(len(answer.post_ids) for answer in seen)
     warm_tables(users)
+    warm_inputs(state, 1000, through_ray(posts[-50:]), now_ms)
     state.expire(now_ms + 10 * 86_400_000)
 assert any(page.items for page in pages)
 assert not any(page.degraded for page in pages)

@@ -9,8 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.warm_models import serve_tiny_models
+from benchmarks.quality import baselines
+from benchmarks.quality.affinities import AskProducts
 from benchmarks.quality.baselines import popularity, recency
-from benchmarks.quality.blend import lists_by, wanted
+from benchmarks.quality.blend import lists_by, places, wanted
 from benchmarks.quality.data import (
     SPAN_MS,
     NoData,
@@ -23,7 +26,7 @@ from benchmarks.quality.metrics import DEPTH, hits_of, judge, unique_shares
 from benchmarks.quality.ours import Found, shuffled_targets, with_shuffled_follows
 from benchmarks.quality.splits import History, Pairs, Problem, cuts, positives, problem
 from cluster.events import Kind
-from tests.worlds import Clock, Event, checked
+from tests.worlds import NOW_MS, Clock, Event, checked, states_of
 
 FAR = 10_000
 LIKE, CLICK = Kind.FAVOURITE, Kind.CLICK
@@ -301,3 +304,45 @@ def test_data_that_is_not_there_is_named(tmp_path: Path) -> None:
         read("flickr", tmp_path, {})
     with pytest.raises(NoData, match=r"likes\.csv"):
         read(str(tmp_path / "likes.csv"), None, {})
+
+
+def test_places_are_a_user_s_own_and_shared_by_equals() -> None:
+    close = np.array([0.1, 0.7, 0.7, 0.2, 0.9], np.float32)
+    assert places(close, np.array([0, 0, 0, 0, 1], np.int32)).tolist() == [3, 0, 0, 2, 0]
+    assert places(close[:0], np.empty(0, np.int32)).tolist() == []
+
+
+def test_products_are_of_vectors_as_trained() -> None:
+    (state,) = states_of([], 1)
+    version = serve_tiny_models(state, [1, 2], [10, 20], NOW_MS)
+    models = state.vectors.models(version)
+    (user,), _ = models.user_engagement.of(np.array([2]))
+    (post,), _ = models.dense["posts"].of(np.array([10]))
+    found = AskProducts(version, 2, "user_engagement", np.array([99, 10])).answer(state)
+    assert found.tolist() == pytest.approx([0, float(user @ post)])
+    nobody = AskProducts(version, 7, "user_follow", np.array([10])).answer(state)
+    assert nobody.tolist() == [0]
+
+
+def test_what_a_baseline_found_is_kept_for_the_very_same_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def run(command: str, problem: Any, configurations: Any) -> Any:
+        asked.append((command, configurations))
+        return np.full((1, 2, 3), len(asked), np.int32), [{"seconds": len(asked)}]
+
+    monkeypatch.setattr(baselines, "run_recommender", run)
+    asked_of = {"users": np.arange(3)}
+    for one, command, expected in (
+        (asked_of, "als", 1),
+        (asked_of, "als", 1),
+        (asked_of, "bpr", 2),
+        ({"users": np.arange(4)}, "als", 3),
+        (asked_of, "als", 1),
+    ):
+        ranked, said = baselines.recommended(command, one, [{"seed": 0}], tmp_path)
+        assert (ranked.shape, int(ranked.max())) == ((1, 2, 3), expected)
+        assert said == [{"seconds": expected}]
+    assert len(asked) == 3

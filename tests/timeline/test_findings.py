@@ -6,8 +6,9 @@ import numpy as np
 from actors.questions import AskPosts
 from actors.router import Gathered, Reply, Wave
 from actors.state import Failed, Question
+from actors.viewer_questions import AskCountry
 from tests.timeline.candidate_rows import query
-from timeline.findings import Finding, Questions, ask_together, together
+from timeline.findings import Finding, Questions, _told, ask_together, together
 
 
 class Adder:
@@ -92,3 +93,25 @@ def test_findings_made_of_findings_share_the_same_waves() -> None:
     assert asked.router.waves == [{0: 4, 1: 2}, {1: 2}, {1: 1}]  # type: ignore[attr-defined]
     # The failure is the inner finding's: the mixer lost nothing else by it.
     assert asked.degraded == ["b"]
+
+
+def test_what_was_told_before_takes_no_wave() -> None:
+    asked = replace(query(), router=Adder())
+    home = asked.viewer_shard
+    country = AskCountry(1)
+    asked.told[AskCountry] = (country, "de")
+
+    def told(question: Question) -> Finding[Any]:
+        answers = yield {home: [question]}
+        more = yield ask(7, shards=(1,))
+        return answers[home], more[1]
+
+    found = ask_together(asked, {"told": told(AskCountry(1))}, 0.5)
+    assert found == {"told": (["de"], [8])}
+    assert asked.router.waves == [{1: 1}]  # type: ignore[attr-defined]
+    # Another question of the kind is no such question, nor is the same one beside it.
+    asked.told[AskPosts] = (AskPosts(np.array([1]), "", 0), "never")
+    assert _told(asked, {home: [AskCountry(2)]}) is None
+    assert _told(asked, {home: [country, AskCountry(2)]}) is None
+    assert _told(asked, {1 - home: [country]}) is None
+    assert _told(asked, {}) is None

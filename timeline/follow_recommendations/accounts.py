@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from actors.follow_ties import FollowTies
+from actors.stores.id_map import IdMap
 from cluster.ids import Ids
 from cluster.settings import Settings
 from timeline.findings import Finding
@@ -54,6 +56,8 @@ class Seeker:
     excluded: Ids
     """Sorted: the viewer, newest follows and those of before, whom the viewer hides or asked to
     leave out."""
+    names: tuple[str, ...] = ()
+    """Sources whose accounts count; all where there are none."""
 
     @property
     def settings(self) -> Settings:
@@ -68,7 +72,18 @@ class Seeker:
 
     def new(self, user_ids: Ids) -> Mask:
         """Who of these may still be recommended."""
-        return ~np.isin(user_ids, self.excluded)
+        new: Mask = self._numbers.get(user_ids) < 0
+        return new
+
+    def counts(self, *names: str) -> bool:
+        """Whether the accounts of any of these sources count."""
+        return not self.names or not set(self.names).isdisjoint(names)
+
+    @cached_property
+    def _numbers(self) -> IdMap:
+        numbers = IdMap(len(self.excluded))
+        numbers.get_or_insert(self.excluded)
+        return numbers
 
 
 class AccountSource(Protocol):

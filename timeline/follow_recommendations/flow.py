@@ -5,13 +5,13 @@ to, and the accounts' shards who of them may be told.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from actors.follow_questions import AccountFacts, AskAccounts
-from actors.follow_ties import AskFollowTies, FollowTies
+from actors.follow_ties import FollowTies
 from actors.router import shards_of
 from actors.two_hop import LeftLists
 from cluster.ids import Ids
@@ -34,6 +34,7 @@ from timeline.follow_recommendations.ranking import (
 )
 from timeline.follow_recommendations.transforms import sampled
 from timeline.query import Query
+from timeline.sources import first_questions
 
 MAX_NAMED = 3
 """Followed connectors that are named (the original asks for 3 by one service and 10 by another)."""
@@ -130,6 +131,7 @@ def find_accounts(
     seeker = yield from seek(query, excluded_ids)
     if seeker is None:
         return None
+    seeker = replace(seeker, names=flow.names)
     findings = {source.names[0]: source.find(seeker) for source in flow.sources}
     by_finding = yield from together(query, findings)
     by_name: dict[str, Accounts] = {}
@@ -193,16 +195,7 @@ def recommend(
 
 def seek(query: Query, excluded_ids: Ids = _NO_IDS) -> Finding[Seeker | None]:
     """What the viewer's shard knows; None where it does not answer."""
-    settings = query.settings.sources.follow_recommendations
-    question = AskFollowTies(
-        query.viewer_id,
-        query.now_ms,
-        max_follows=query.settings.for_you.max_follows,
-        window_ms=settings.engagement_window_ms,
-        half_life_ms=settings.engagement_half_life_ms,
-        low_reputation=settings.low_reputation,
-    )
-    answers = yield {query.viewer_shard: [question]}
+    answers = yield {query.viewer_shard: [first_questions.of_ties(query)]}
     if query.viewer_shard not in answers:
         return None
     ties: FollowTies = answers[query.viewer_shard][0]

@@ -35,6 +35,10 @@ class LocalePopular:
         """Ask every shard about the follows of its users."""
         query, settings = seeker.query, seeker.settings.sources.follow_recommendations
         ties, limit = seeker.ties, settings.popular_results
+        few = len(ties.follow_ids) < LIGHT_USER_FOLLOWS
+        wanted = self.names if few else ("ppmi_locale_follow", "top_organic_follows")
+        if not seeker.counts(*wanted):
+            return {}
         question = AskLocaleFollows(
             *(ties.country, ties.language, settings.popular_window_ms, query.now_ms),
             exact=not query.recorded,
@@ -48,7 +52,7 @@ class LocalePopular:
         information = ppmi(counted)
         known &= information > 0
         told["ppmi_locale_follow"] = ranked(ids[known], information[known], settings.ppmi_results)
-        if len(ties.follow_ids) < LIGHT_USER_FOLLOWS:
+        if few:
             local = new & (counted.in_country > 0)
             told["pop_country"] = ranked(ids[local], counted.in_country[local], limit)
             told["pop_country_backfill"] = told["top_organic_follows"]

@@ -14,6 +14,7 @@ from timeline.follow_recommendations.reasons import Because, reasons_of
 from timeline.hydration import fetch_viewer
 from timeline.query import Query
 from timeline.representations import Told
+from timeline.sources import first_questions
 
 _SHARE = 0.6
 _HOUR_MS = 3_600_000
@@ -66,7 +67,7 @@ class AccountRecommendations:
             deadline_s=arrived_s + self._settings.http.deadline_ms / 1000,
             recorded=True,
         )
-        if not fetch_viewer(query, with_cached=False):
+        if not fetch_viewer(query, with_cached=False, beside=(first_questions.of_ties,)):
             if query.context is not None and query.viewer.gone:
                 raise ProblemError("unknown-user", f"user {user_id} is gone")
             return _told(query, [])

@@ -5,10 +5,10 @@ import numpy as np
 from actors.newest_questions import AskNewestOfGroups
 from actors.router import shards_of
 from actors.stores.newest_posts import merge_newest
-from actors.viewer_questions import AskLastServed
 from timeline.candidates import NONE, Candidates, unhydrated
 from timeline.findings import Finding
 from timeline.query import Query
+from timeline.sources import first_questions
 
 _HOUR_MS = 3_600_000
 
@@ -30,9 +30,8 @@ class Backfill:
         authors = authors[authors != query.viewer_id]
         if not len(authors):
             return NONE
-        since_ms = query.now_ms - settings.away_ms
         home = query.viewer_shard
-        told = yield {home: [AskLastServed(query.viewer_id, since_ms)]}
+        told = yield {home: [first_questions.of_last_served(query)]}
         if home in told and told[home][0] > 0:
             return NONE
         homes = shards_of(authors, query.router.n_shards)

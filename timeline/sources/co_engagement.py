@@ -222,6 +222,7 @@ def count(
     keys = np.repeat(np.arange(len(excluded)), np.diff(counts.offsets))
     kept = np.flatnonzero((counts.post_ids != excluded[keys]) & (counts.author_ids > 0))
     keys, post_ids, author_ids = keys[kept], counts.post_ids[kept], counts.author_ids[kept]
+    query.want_facts(post_ids, author_ids)
     degrees, levels = yield from _degrees_of(query, graph, post_ids, author_ids, since_ms)
     by_level = counts.counts[kept].astype(np.int64)
     # Of level l or above: all, less those below.

@@ -1,6 +1,6 @@
 """CR-Mixer: what the viewer did, asked of several engines, and their answers as one list."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from actors.tastes import seeding
 from cluster.ids import Ids
 from cluster.source_settings import CrMixerSettings
 from timeline.candidates import ENGINES, NONE, Candidates, Mask, unhydrated
-from timeline.findings import Finding, together
+from timeline.findings import Answers, Finding, together
 from timeline.query import Query
 from timeline.sources import simclusters_ann, twhin_ann, user_tweet_graph, user_video_graph
 from timeline.sources.blending import Blending, blended, first_of_each
@@ -28,8 +28,13 @@ Lists = RankedLists | Related
 _ANY_AGE_MS = 720 * 3_600_000
 _AFTER = 1 << 20
 """Added to the places of what comes after all that another engine found."""
+_SPARE = 100
+"""Facts are asked of so many more posts than are candidates."""
 _TURNS = ("simclusters_ann", "user_video_graph", "user_tweet_graph", "twhin_ann")
 """In which engines take turns for one key (published)."""
+_GRAPHS = {"user_video_graph": user_video_graph, "user_tweet_graph": user_tweet_graph}
+_NO_IDS = np.empty(0, np.int64)
+_TURN_OF = np.array([_TURNS.index(name) if name in _TURNS else 0 for name in ENGINES])
 
 
 class CrMixer:
@@ -48,59 +53,145 @@ class CrMixer:
         settings = query.settings.sources.cr_mixer
         keys = source_keys(query, len(settings.viewer_engines))
         asked = _asked(query, keys, settings)
-        answers = yield from together(query, {name: part.finding for name, part in asked.items()})
-        found = [
-            (asked[name], lists)
-            for name, lists in answers.items()
-            if lists is not None and len(lists.post_ids)
-        ]
+        found = yield from _found(query, asked)
+        found = [(part, lists) for part, lists in found if len(lists.post_ids)]
         if not found:
             return NONE
-        return _blended(query, keys, _gathered(found, settings))
+        return _blended(query, keys, _gathered(found))
 
 
-class _Engine(NamedTuple):
-    """An engine that is asked about some of the keys."""
+class _Part(NamedTuple):
+    """A finding that makes lists for some of the keys."""
 
-    name: str
+    engines: Ids
+    """For each of its lists the engine that it counts under, a place in `ENGINES`,"""
     keys: Ids
-    """Of which key each of its lists is."""
+    """and of which key it is."""
     finding: Finding[Lists]
-    after: int = 0
-    """How much later than others of the key it comes."""
+    counts: bool = False
+    """Whether it counts in a graph, which takes more waves than the others."""
+    after: Ids | int = 0
+    """How much later than others of its key each list comes."""
 
 
-def _asked(query: Query, keys: SourceKeys, settings: CrMixerSettings) -> dict[str, _Engine]:
+def _asked(query: Query, keys: SourceKeys, settings: CrMixerSettings) -> dict[str, _Part]:
     """What is asked, by the names under which failures are noted."""
     posts, accounts = keys.posts, keys.accounts
-    of_posts: dict[str, Callable[[Query, Ids, Ids], Finding[Lists]]] = {
-        "simclusters_ann": simclusters_ann.of_posts,
-        "user_video_graph": user_video_graph.related_by_posts,
-        "user_tweet_graph": user_tweet_graph.related_by_posts,
-        "twhin_ann": twhin_ann.of_posts,
-    }
-    of_accounts: dict[str, Callable[[Query, Ids], Finding[Lists]]] = {
-        "simclusters_ann": simclusters_ann.of_producers,
-        "user_tweet_graph": user_tweet_graph.related_by_producers,
-    }
-    of_viewer: dict[str, Callable[[Query], Finding[Lists]]] = {
-        "interested_in": simclusters_ann.of_interests,
-        "consumer_twhin": twhin_ann.of_viewer,
-    }
-    asked: dict[str, _Engine] = {}
-    if len(posts):
-        for name in dict.fromkeys(settings.tweet_engines):
-            finding = of_posts[name](query, keys.target_ids[posts], keys.author_ids[posts])
-            asked[name] = _Engine(name, posts, finding)
-    if len(accounts):
-        first = settings.user_tweet_graph_first and "user_tweet_graph" in settings.producer_engines
-        for name in dict.fromkeys(settings.producer_engines):
-            finding = of_accounts[name](query, keys.target_ids[accounts])
-            after = _AFTER if first and name != "user_tweet_graph" else 0
-            asked[f"{name}_producers"] = _Engine(name, accounts, finding, after)
-    for of_user, key in zip(settings.viewer_engines, keys.viewer, strict=True):
-        asked[of_user] = _Engine(of_user, np.array([key]), of_viewer[of_user](query))
+    own = dict(zip(settings.viewer_engines, keys.viewer[:, None], strict=True))
+    target_ids, author_ids = keys.target_ids[posts], keys.author_ids[posts]
+    tweet_engines = dict.fromkeys(settings.tweet_engines if len(posts) else ())
+    producer_engines = dict.fromkeys(settings.producer_engines if len(accounts) else ())
+    limit = _depth(query, len(keys), settings)
+    asked = {"simclusters_ann": _by_communities(query, keys, settings, limit)}
+    finding: Finding[Lists]
+    for name, graph in _GRAPHS.items():
+        if name in tweet_engines:
+            finding = graph.related_by_posts(query, target_ids, author_ids)
+            asked[name] = _Part(_engine(name, posts), posts, finding, counts=True)
+    if "twhin_ann" in tweet_engines:
+        finding = twhin_ann.of_posts(query, target_ids, author_ids, limit)
+        asked["twhin_ann"] = _Part(_engine("twhin_ann", posts), posts, finding)
+    if "user_tweet_graph" in producer_engines:
+        engines = _engine("user_tweet_graph", accounts)
+        finding = user_tweet_graph.related_by_producers(query, keys.target_ids[accounts])
+        asked["user_tweet_graph_producers"] = _Part(engines, accounts, finding, counts=True)
+    if "consumer_twhin" in own:
+        key = own["consumer_twhin"]
+        finding = twhin_ann.of_viewer(query, limit)
+        asked["consumer_twhin"] = _Part(_engine("consumer_twhin", key), key, finding)
     return asked
+
+
+def _by_communities(
+    query: Query, keys: SourceKeys, settings: CrMixerSettings, limit: int | None
+) -> _Part:
+    """One search for the viewer's interests, posts and accounts, as far as they are to be asked."""
+    own = np.flatnonzero(np.array(settings.viewer_engines) == "interested_in")
+    viewer = keys.viewer[own]
+    posts = keys.posts if "simclusters_ann" in settings.tweet_engines else _NO_IDS
+    accounts = keys.accounts if "simclusters_ann" in settings.producer_engines else _NO_IDS
+    first = settings.user_tweet_graph_first and "user_tweet_graph" in settings.producer_engines
+    finding = simclusters_ann.of_all(
+        query,
+        limit,
+        interests=len(own) > 0,
+        post_ids=keys.target_ids[posts],
+        author_ids=keys.author_ids[posts],
+        producer_ids=keys.target_ids[accounts],
+    )
+    searched = np.concatenate([posts, accounts])
+    after = np.zeros(len(viewer) + len(searched), np.int64)
+    after[len(viewer) + len(posts) :] = _AFTER if first else 0
+    engines = [_engine("interested_in", viewer), _engine("simclusters_ann", searched)]
+    return _Part(np.concatenate(engines), np.concatenate([viewer, searched]), finding, after=after)
+
+
+def _engine(name: str, keys: Ids) -> Ids:
+    return np.full(len(keys), ENGINES.index(name))
+
+
+def _found(query: Query, asked: dict[str, _Part]) -> Finding[list[tuple[_Part, Lists]]]:
+    """What was found, of what did not fail.
+
+    While graphs alone still count, facts come of what the other parts found.
+    """
+    done: dict[str, Lists] = {}
+    parts = {name: _kept(part.finding, name, done) for name, part in asked.items()}
+    finding = together(query, parts)
+    held_back = query.ahead.held_back if query.ahead else set()
+    held_back.add(CrMixer.name)
+    answers: Answers | None = None
+    while True:
+        try:
+            wave = next(finding) if answers is None else finding.send(answers)
+        except StopIteration:
+            break
+        waiting = asked.keys() - done.keys()
+        if CrMixer.name in held_back and all(asked[name].counts for name in waiting):
+            _foresee(query, [(asked[name], lists) for name, lists in done.items()])
+            held_back.discard(CrMixer.name)
+        answers = yield wave
+    held_back.discard(CrMixer.name)
+    return [(asked[name], done[name]) for name in asked if name in done]
+
+
+def _depth(query: Query, n_lists: int, settings: CrMixerSettings) -> int | None:
+    """How long lists need be: several times what they give if all give the same."""
+    if settings.blender != "round_robin":
+        return None
+    wanted = settings.max_results + len(query.viewer.seen_ids)
+    return int(np.ceil(settings.depth * wanted / max(n_lists, 1)))
+
+
+def _kept(finding: Finding[Lists], name: str, done: dict[str, Lists]) -> Finding[None]:
+    done[name] = yield from finding
+
+
+def _foresee(query: Query, found: Sequence[tuple[_Part, Lists]]) -> None:
+    """Have facts come of posts that will be candidates, whatever the graphs still find.
+
+    Of those the best places in any list: the graphs' posts take turns too, so they push others
+    back, and what comes instead is a little deeper in its list.
+    """
+    places = np.concatenate([_NO_IDS, *(_places(part, lists) for part, lists in found)])
+    post_ids = np.concatenate([_NO_IDS, *(lists.post_ids for _, lists in found)])
+    author_ids = np.concatenate([_NO_IDS, *(lists.author_ids for _, lists in found)])
+    order = np.argsort(places, kind="stable")
+    order = order[post_ids[order] > 0]
+    order = order[first_of_each(post_ids[order])[0]]
+    shown = may_be_shown(query, author_ids[order])
+    shown &= positions_in(query.viewer.seen_ids, post_ids[order]) < 0
+    settings = query.settings.sources.cr_mixer
+    order = order[shown][: settings.max_results + _SPARE]
+    query.want_facts(post_ids[order], author_ids[order])
+
+
+def _places(part: _Part, lists: Lists) -> Ids:
+    """The place of each row among those of its part and key."""
+    counts = np.diff(lists.offsets)
+    shift = part.after - lists.offsets[:-1]
+    found: Ids = np.arange(len(lists.post_ids)) + np.repeat(shift, counts)
+    return found
 
 
 @dataclass(frozen=True)
@@ -127,22 +218,21 @@ class _Rows:
         return np.arange(len(self.keys)) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
-def _gathered(found: Sequence[tuple[_Engine, Lists]], settings: CrMixerSettings) -> _Rows:
+def _gathered(found: Sequence[tuple[_Part, Lists]]) -> _Rows:
     """All that was found, in order."""
     columns: dict[str, list[npt.NDArray[np.int64]]] = {}
     scores = []
-    for engine, lists in found:
-        n = len(lists.post_ids)
+    for part, lists in found:
         counts = np.diff(lists.offsets)
-        ranks = np.arange(n) - np.repeat(lists.offsets[:-1], counts)
+        engines = np.repeat(part.engines, counts)
         of = {
-            "keys": np.repeat(engine.keys, counts),
-            "places": ranks + engine.after,
-            "turns": np.full(n, _TURNS.index(engine.name) if engine.name in _TURNS else 0),
-            "engines": np.full(n, ENGINES.index(engine.name)),
+            "keys": np.repeat(part.keys, counts),
+            "places": _places(part, lists),
+            "turns": _TURN_OF[engines],
+            "engines": engines,
             "post_ids": lists.post_ids,
             "author_ids": lists.author_ids,
-            "created_ms": getattr(lists, "created_ms", np.zeros(n, np.int64)),
+            "created_ms": getattr(lists, "created_ms", np.zeros(len(engines), np.int64)),
         }
         for name, column in of.items():
             columns.setdefault(name, []).append(column)

@@ -9,10 +9,10 @@ from actors.lists import ListMembers
 from actors.newest_questions import AskNewestOfGroups
 from actors.router import shards_of
 from actors.stores.newest_posts import NewestPosts, merge_newest
-from actors.viewer_questions import AskLists
 from timeline.candidates import NONE, Candidates, unhydrated
 from timeline.findings import Finding
 from timeline.query import Query
+from timeline.sources import first_questions
 
 _HOUR_MS = 3_600_000
 
@@ -31,9 +31,7 @@ class Lists:
         """Ask the viewer's shard for lists and members, then the members' shards for posts."""
         settings = query.settings.sources.lists
         home = query.viewer_shard
-        told = yield {
-            home: [AskLists(query.viewer_id, settings.max_lists, settings.members_per_list)]
-        }
+        told = yield {home: [first_questions.of_lists(query)]}
         if home not in told:
             return NONE
         lists: ListMembers = told[home][0]

@@ -4,10 +4,10 @@ import numpy as np
 
 from actors.popular import AskPopularVideos, PopularPosts
 from actors.router import shards_of
-from actors.viewer_questions import AskCountry
 from timeline.candidates import NONE, Candidates, unhydrated
 from timeline.findings import Finding
 from timeline.query import Query
+from timeline.sources import first_questions
 
 
 class PopularVideos:
@@ -24,7 +24,7 @@ class PopularVideos:
         """Ask the viewer's shard where the viewer is, then every shard for its best."""
         viewer, settings = query.viewer, query.settings.sources.popular_videos
         home, n_shards = query.viewer_shard, query.router.n_shards
-        told = yield {home: [AskCountry(query.viewer_id)]}
+        told = yield {home: [first_questions.of_country(query)]}
         hidden = (viewer.hidden_ids, viewer.follows)
         without = np.unique(np.concatenate([*hidden, [query.viewer_id]]))
         homes = shards_of(without, n_shards)

@@ -34,8 +34,11 @@ def walked_posts(
     length: int = 5,
     reset: float = 0.3,
     limit: int = 100,
+    max_known: int = 0,
 ) -> Finding[WalkedPosts]:
     """Posts by how often walks from the viewer and weighted users visit them; one wave.
+
+    The posts of the viewer's newest `max_known` engagements are left out.
 
     Every shard walks from those who live in it, as many walks as their share of the weights,
     over the edges that it holds: of a post whose author lives elsewhere it does not know who
@@ -54,10 +57,11 @@ def walked_posts(
     wave = {}
     for shard in np.unique(homes).tolist():
         mine = np.flatnonzero(homes == shard)
+        # The viewer, who is last, outweighs any seed.
+        home_id = int(ids[mine][np.argmax(shares[mine])])
         wave[shard] = [
             AskWalks(
-                # The viewer, who is last, outweighs any seed.
-                home_id=int(ids[mine][np.argmax(shares[mine])]),
+                home_id=home_id,
                 seed_ids=ids[mine],
                 weights=shares[mine],
                 walks=int(np.ceil(walks * shares[mine].sum())),
@@ -65,6 +69,7 @@ def walked_posts(
                 reset=reset,
                 max_posts=limit * _SPARE,
                 seed=(query.seed, shard),
+                max_known=max_known if home_id == query.viewer_id else 0,
             )
         ]
     answers = yield wave
@@ -84,6 +89,7 @@ def _merged(parts: list[Walked], limit: int) -> WalkedPosts:
     ids, first, at = np.unique(every, return_index=True, return_inverse=True)
     sums = np.bincount(at, visits, len(ids))
     known = authors[first] > 0
+    known &= ~np.isin(ids, np.concatenate([none, *(part.known_ids for part in parts)]))
     best = np.flatnonzero(known)[np.lexsort((ids[known], -sums[known]))[:limit]]
     total = max(sum(part.total_visits for part in parts), 1)
     return WalkedPosts(ids[best], authors[first[best]], sums[best] / total)

@@ -1,6 +1,7 @@
 """SimClusters ANN: posts whose communities are those of the viewer, of a post or of an author.
 
-Findings give a ranked list for each source, all from one search in every shard. Each shard
+Findings give a ranked list for each source, all from one search in every shard, of `limit`
+posts at most where that is less than settings say. Each shard
 scans its own best posts of a community, as many as the original's single index: the answer is
 the same for any number of shards as long as no community has more posts than that, and else
 better with more of them. Floors over all shards (see `similar_posts`) would make it the same
@@ -11,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from actors.models import VECTORS
-from actors.retrieval_questions import AskSimilarMany, no_rows
+from actors.retrieval_questions import AskSimilarMany, no_rows, one_below_the_other
 from actors.router import shards_of
 from actors.stores.cluster_search_many import ManySearches
+from actors.stores.community_lists import Float64s
 from actors.stores.ranked_lists import RankedLists, merge_lists, no_lists
 from actors.stores.sparse_embeddings import SparseEmbeddings
 from actors.vector_questions import AskEmbeddings
@@ -24,36 +26,65 @@ from timeline.query import Query
 _NO_IDS = np.empty(0, np.int64)
 
 
-def of_interests(query: Query) -> Finding[RankedLists]:
+def of_interests(query: Query, limit: int | None = None) -> Finding[RankedLists]:
     """One list: posts of the communities that the viewer is interested in; one wave."""
-    tastes, limits = query.tastes, query.settings.sources.simclusters_ann
-    if VECTORS not in tastes.versions or not len(tastes.communities):
-        return no_lists(1)
-    viewer = np.array([query.viewer_id], np.int64)
-    offsets = np.array([0, len(tastes.communities)], np.int64)
-    interests = SparseEmbeddings(viewer, offsets, tastes.communities, tastes.interests)
-    searches = _searches(query, np.zeros(1, np.int64), limits.min_interested_in)
-    return (yield from _asked(query, interests, _NO_IDS, searches))
+    return (yield from of_all(query, limit, interests=True))
 
 
-def of_producers(query: Query, producer_ids: Ids) -> Finding[RankedLists]:
+def of_producers(query: Query, producer_ids: Ids, limit: int | None = None) -> Finding[RankedLists]:
     """A list for each author: posts liked in the communities that its audience is of; one wave."""
-    n = len(producer_ids)
-    if VECTORS not in query.tastes.versions or not n:
-        return no_lists(n)
-    limits = query.settings.sources.simclusters_ann
-    searches = _searches(query, np.zeros(n, np.int64), limits.min_producer)
-    return (yield from _asked(query, no_rows(0), producer_ids, searches))
+    return (yield from of_all(query, limit, producer_ids=producer_ids))
 
 
-def of_posts(query: Query, post_ids: Ids, author_ids: Ids) -> Finding[RankedLists]:
+def of_posts(
+    query: Query, post_ids: Ids, author_ids: Ids, limit: int | None = None
+) -> Finding[RankedLists]:
     """A list for each post: others liked in the same communities; two waves.
 
     Only the shard of a post's author knows its embedding: the first wave fetches them.
     """
-    n = len(post_ids)
-    if VECTORS not in query.tastes.versions or not n:
+    return (yield from of_all(query, limit, post_ids=post_ids, author_ids=author_ids))
+
+
+def of_all(
+    query: Query,
+    limit: int | None = None,
+    *,
+    interests: bool = False,
+    post_ids: Ids = _NO_IDS,
+    author_ids: Ids = _NO_IDS,
+    producer_ids: Ids = _NO_IDS,
+) -> Finding[RankedLists]:
+    """The list of `interests`, then those of posts, then those of producers.
+
+    One search for all of them, in the second wave if there are posts: what they have in common
+    is scanned once.
+    """
+    tastes, limits = query.tastes, query.settings.sources.simclusters_ann
+    n_posts, n_producers = len(post_ids), len(producer_ids)
+    n = int(interests) + n_posts + n_producers
+    if VECTORS not in tastes.versions or not n:
         return no_lists(n)
+    sources = no_rows(0)
+    if interests:
+        viewer = np.array([query.viewer_id], np.int64)
+        offsets = np.array([0, len(tastes.communities)], np.int64)
+        sources = SparseEmbeddings(viewer, offsets, tastes.communities, tastes.interests)
+    if n_posts:
+        embeddings = yield from _embeddings_of(query, post_ids, author_ids)
+        sources = one_below_the_other(sources, embeddings)
+    if not len(sources.communities) + n_producers:
+        return no_lists(n)
+    least = (limits.min_interested_in, limits.min_tweet, limits.min_producer)
+    scores = np.repeat(least, (int(interests), n_posts, n_producers))
+    excluded = np.zeros(n, np.int64)
+    excluded[int(interests) : int(interests) + n_posts] = post_ids
+    searches = _searches(query, excluded, scores, limit)
+    return (yield from _asked(query, sources, producer_ids, searches))
+
+
+def _embeddings_of(query: Query, post_ids: Ids, author_ids: Ids) -> Finding[SparseEmbeddings]:
+    """A row for each post, empty where nothing is known of it."""
     version = query.tastes.versions[VECTORS]
     homes = shards_of(author_ids, query.router.n_shards)
     rows = {shard: np.flatnonzero(homes == shard) for shard in np.unique(homes).tolist()}
@@ -61,21 +92,19 @@ def of_posts(query: Query, post_ids: Ids, author_ids: Ids) -> Finding[RankedList
         shard: [AskEmbeddings(version, post_ids[mine], query.now_ms)]
         for shard, mine in rows.items()
     }
-    sources = _put_together({s: of for s, (of,) in answers.items()}, rows, n)
-    if not len(sources.communities):
-        return no_lists(n)
-    limits = query.settings.sources.simclusters_ann
-    searches = _searches(query, post_ids, limits.min_tweet)
-    return (yield from _asked(query, sources, _NO_IDS, searches))
+    return _put_together({s: of for s, (of,) in answers.items()}, rows, len(post_ids))
 
 
-def _searches(query: Query, excluded_post_ids: Ids, min_score: float) -> ManySearches:
+def _searches(
+    query: Query, excluded_post_ids: Ids, min_scores: Float64s, limit: int | None
+) -> ManySearches:
     limits, n = query.settings.sources.simclusters_ann, len(excluded_post_ids)
+    most = limits.max_results
     return ManySearches(
-        min_scores=np.full(n, min_score),
+        min_scores=min_scores,
         max_ages_ms=np.full(n, limits.max_age_ms),
         excluded_post_ids=excluded_post_ids,
-        max_results=limits.max_results,
+        max_results=most if limit is None else min(most, limit),
         max_communities=limits.max_communities,
         max_posts_per_community=limits.max_posts_per_community,
     )

@@ -1,7 +1,7 @@
 """TwHIN ANN: posts whose vectors are nearest to the viewer's, or to that of a post.
 
 A trained post has its trained vector, a fresh one that of those who engaged with it. Findings
-give a ranked list for each source, as those of `simclusters_ann` do.
+give a ranked list for each source, as those of `simclusters_ann` do, of `limit` posts at most.
 """
 
 import numpy as np
@@ -17,15 +17,17 @@ from timeline.findings import Finding
 from timeline.query import Query
 
 
-def of_viewer(query: Query) -> Finding[RankedLists]:
+def of_viewer(query: Query, limit: int | None = None) -> Finding[RankedLists]:
     """One list: posts nearest to the viewer's engagement vector; one wave."""
     vector = query.tastes.vector
     if VECTORS not in query.tastes.versions or not vector.any():
         return no_lists(1)
-    return (yield from _asked(query, vector[None, :], np.zeros(1, np.int64)))
+    return (yield from _asked(query, vector[None, :], np.zeros(1, np.int64), limit))
 
 
-def of_posts(query: Query, post_ids: Ids, author_ids: Ids) -> Finding[RankedLists]:
+def of_posts(
+    query: Query, post_ids: Ids, author_ids: Ids, limit: int | None = None
+) -> Finding[RankedLists]:
     """A list for each post: the posts nearest to it; two waves, the first for their vectors."""
     n = len(post_ids)
     if VECTORS not in query.tastes.versions or not n:
@@ -42,21 +44,24 @@ def of_posts(query: Query, post_ids: Ids, author_ids: Ids) -> Finding[RankedList
     order = np.argsort(np.concatenate(places))
     vectors = np.concatenate([found[known] for ((found, known),) in answers.values()])[order]
     known_rows = np.concatenate(places)[order]
-    found = yield from _asked(query, vectors, post_ids[known_rows])
+    found = yield from _asked(query, vectors, post_ids[known_rows], limit)
     return found.placed(known_rows, n)
 
 
-def _asked(query: Query, vectors: Float32s, excluded_post_ids: Ids) -> Finding[RankedLists]:
+def _asked(
+    query: Query, vectors: Float32s, excluded_post_ids: Ids, limit: int | None
+) -> Finding[RankedLists]:
     """Ask every shard, and merge what they found."""
     limits = query.settings.sources.twhin_ann
+    most = limits.max_results if limit is None else min(limits.max_results, limit)
     question = AskNearMany(
         query.tastes.versions[VECTORS],
         vectors,
-        limits.max_results,
+        most,
         query.now_ms,
         limits.max_age_ms,
         excluded_post_ids,
     )
     answers = yield {shard: [question] for shard in range(query.router.n_shards)}
     parts = [found for _, (found,) in sorted(answers.items())]
-    return merge_lists(parts, len(vectors), limits.max_results)
+    return merge_lists(parts, len(vectors), most)

@@ -3,8 +3,10 @@
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from actors import social_proof
+from actors.graph_questions import AskPostFacts
 from actors.router import shards_of
 from actors.stores.proof_ranking import (
     PostFilter,
@@ -15,18 +17,25 @@ from actors.stores.proof_ranking import (
     rank_proofs,
 )
 from cluster.ids import Ids
-from timeline.candidates import MAX_PROOFS, NONE, Candidates, unhydrated
-from timeline.findings import Finding
+from timeline.candidates import MAX_PROOFS, NONE, Candidates, concatenate, unhydrated
+from timeline.findings import Finding, together
 from timeline.query import Query
+from timeline.sources.salsa import walked_posts
+
+_WIDER = 4
+"""Posts whose favourites are asked for, for one that is returned."""
 
 
 class UserTweetEntityGraph:
-    """Posts with the greatest summed weight of seeds who engaged with them.
+    """Posts with the greatest summed weight of seeds who engaged with them; then walked ones.
 
     Seeds are those the viewer follows, weighted by how much the viewer engages with them.
     Proofs count over all shards before gates and the top k, so that the answer does not
     depend on the number of shards. A post's age is known only to its own shard: the window
     bounds the age of the engagement here and that of the post in a later filter.
+
+    Where settings ask for them, posts that random walks over all engagements visit most
+    (SALSA, GraphJet's other algorithm) follow those with proofs: they need no followed account.
     """
 
     name = "user_tweet_entity_graph"
@@ -34,38 +43,91 @@ class UserTweetEntityGraph:
     """What it finds is social proof for posts of every source."""
 
     def find(self, query: Query) -> Finding[Candidates]:
-        """Ask each shard about the seeds that live in it; what the posts are is not known yet."""
-        seeds, weights = social_proof.seeds_of(query.viewer, query.settings.for_you.max_seeds)
-        if not len(seeds):
-            return NONE
-        homes = shards_of(seeds, query.router.n_shards)
-        answers = yield {
-            shard: [
-                social_proof.ask_proofs(
-                    query.settings,
-                    query.now_ms,
-                    seeds[homes == shard],
-                    np.flatnonzero(homes == shard).astype(np.int32),
-                )
-            ]
-            for shard in np.unique(homes).tolist()
-        }
-        parts: list[Proofs] = [found for _, (found,) in sorted(answers.items())]
-        if not parts:
-            return NONE
-        merged = parts[0] if len(parts) == 1 else merge_proofs(parts)
-        query.proof = social_proof.SocialProof(merged, weights)
-        limits = query.settings.for_you
-        ranked = rank_proofs(
-            [merged],
-            seeds,
-            weights,
-            k=query.width(self.name, limits.out_of_network_results),
-            max_proofs=limits.max_proofs,
-            gate=ProofGate(limits.min_proof),
-            post_filter=PostFilter(excluded_author_ids=_known_authors(query)),
+        """One wave for proofs and walks, one for favourites; what the posts are comes later."""
+        settings = query.settings.sources.user_tweet_entity_graph
+        if not settings.walk_results:
+            return (yield from _proven(query))
+        parts = yield from together(query, {"proofs": _proven(query), "walks": _walked(query)})
+        proven, walked = (parts[name] or NONE for name in ("proofs", "walks"))
+        more = walked.take(~np.isin(walked.post_ids, proven.post_ids))
+        return concatenate([proven, more.take(np.arange(len(more)) < settings.walk_results)])
+
+
+def _proven(query: Query) -> Finding[Candidates]:
+    """Ask each shard about the seeds that live in it, and the posts' shards how liked they are."""
+    seeds, weights = social_proof.seeds_of(query.viewer, query.settings.for_you.max_seeds)
+    if not len(seeds):
+        return NONE
+    homes = shards_of(seeds, query.router.n_shards)
+    answers = yield {
+        shard: [
+            social_proof.ask_proofs(
+                query.settings,
+                query.now_ms,
+                seeds[homes == shard],
+                np.flatnonzero(homes == shard).astype(np.int32),
+            )
+        ]
+        for shard in np.unique(homes).tolist()
+    }
+    parts: list[Proofs] = [found for _, (found,) in sorted(answers.items())]
+    if not parts:
+        return NONE
+    merged = parts[0] if len(parts) == 1 else merge_proofs(parts)
+    query.proof = social_proof.SocialProof(merged, weights)
+    limits = query.settings.for_you
+    popular_first = query.settings.sources.user_tweet_entity_graph.popular_first
+    wanted = query.width(UserTweetEntityGraph.name, limits.out_of_network_results)
+    ranked = rank_proofs(
+        [merged],
+        seeds,
+        weights,
+        k=wanted * _WIDER if popular_first else wanted,
+        max_proofs=limits.max_proofs,
+        gate=ProofGate(limits.min_proof),
+        post_filter=PostFilter(excluded_author_ids=_known_authors(query)),
+    )
+    found = _with_proofs(ranked, seeds)
+    if not popular_first or len(found) < 2:
+        return found
+    favourites = yield from _favourites(query, found.post_ids, found.author_ids)
+    # A stable sort: what ties in both keeps its order, the newest proof first.
+    return found.take(np.lexsort((-favourites, -ranked.scores))[:wanted])
+
+
+def _favourites(query: Query, post_ids: Ids, author_ids: Ids) -> Finding[npt.NDArray[np.int64]]:
+    """Of each post, in all shards' own words; 0 where a post is not known (n,)."""
+    favourites = np.zeros(len(post_ids), np.int64)
+    homes = shards_of(author_ids, query.router.n_shards)
+    answers = yield {
+        shard: [AskPostFacts(post_ids[homes == shard])] for shard in np.unique(homes).tolist()
+    }
+    order = np.argsort(post_ids)
+    for (facts,) in answers.values():
+        favourites[order[np.searchsorted(post_ids, facts.post_ids, sorter=order)]] = (
+            facts.favourites
         )
-        return _with_proofs(ranked, seeds)
+    return favourites
+
+
+def _walked(query: Query) -> Finding[Candidates]:
+    """Posts that walks from the viewer visit, of authors whom the viewer does not follow."""
+    settings = query.settings.sources.user_tweet_entity_graph
+    seeds, weights = social_proof.seeds_of(query.viewer, query.settings.for_you.max_seeds)
+    found = yield from walked_posts(
+        query,
+        seeds,
+        weights,
+        walks=settings.walks,
+        limit=2 * settings.walk_results + query.settings.for_you.out_of_network_results,
+        max_known=_MAX_KNOWN,
+    )
+    posts = unhydrated(found.post_ids, found.author_ids, found.weights)
+    return posts.take(~np.isin(posts.author_ids, _known_authors(query)))
+
+
+_MAX_KNOWN = 1_000
+"""Of the viewer's own engagements that are not found again."""
 
 
 def _known_authors(query: Query) -> Ids:

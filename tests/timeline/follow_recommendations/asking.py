@@ -40,6 +40,9 @@ def run(query: Query, finding: Finding[Any]) -> Any:
 def accounts_of(source: AccountSource, query: Query) -> Mapping[str, Accounts]:
     """What a source finds for a query, by name."""
 
+    # The viewer's ties as of now, not of when the viewer was fetched.
+    query.told.clear()
+
     def find() -> Finding[Mapping[str, Accounts]]:
         seeker = yield from seek(query)
         assert seeker is not None

@@ -1,5 +1,6 @@
 """Accounts for those of whom nothing else is known: by country, language and topic."""
 
+from dataclasses import replace
 from math import log
 
 import pytest
@@ -12,10 +13,12 @@ from tests.timeline.follow_recommendations.asking import (
     asked_of,
     follows,
     query_of,
+    run,
     settings_of,
     shown,
 )
 from tests.worlds import DAY_MS, NOW_MS, Clock, Event, apply, states_of
+from timeline.follow_recommendations.flow import seek
 from timeline.follow_recommendations.popular import (
     SOURCES,
     LocalePopular,
@@ -23,6 +26,7 @@ from timeline.follow_recommendations.popular import (
     TweetAuthors,
     ppmi,
 )
+from timeline.query import LIGHT_USER_FOLLOWS
 
 N_SHARDS = pytest.mark.parametrize("n_shards", [1, 4])
 PAT, QUE, ROB, SUE = 50, 51, 52, 53
@@ -93,6 +97,16 @@ def test_counts_are_made_anew_each_minute() -> None:
     other = asked_of(states, viewer=2)
     other.now_ms += 60_000
     assert SUE in accounts_of(LocalePopular(), other)["top_organic_follows"].user_ids.tolist()
+
+
+def test_nobody_is_asked_for_accounts_that_do_not_count() -> None:
+    clock = Clock()
+    followed = range(1_000, 1_000 + LIGHT_USER_FOLLOWS)
+    for ids, asked in ((followed[1:], True), (followed, False)):
+        query = query_of([*locales(clock), *follows(clock, {ME: list(ids)})])
+        seeker = run(query, seek(query))
+        finding = LocalePopular().find(replace(seeker, names=("pop_country",)))
+        assert (next(finding, None) is not None) == asked
 
 
 @N_SHARDS

@@ -10,7 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from actors.models import VECTORS
+from actors.retrieval_questions import AskNearMany, AskSimilarMany
+from actors.router import Gathered, Router, Wave
 from actors.signal_types import SignalType
+from actors.state import Question
 from cluster.events import Kind
 from tests.timeline.sources.embedded_worlds import (
     LIKES,
@@ -24,6 +27,8 @@ from tests.timeline.sources.finding import run, unanswered
 from tests.worlds import HOUR_MS, NOW_MS, POSTS, USERS, Clock, Event, author_of
 from timeline.candidates import ENGINES, Candidates
 from timeline.findings import Finding, ask_together
+from timeline.hydration import complete
+from timeline.pipeline import Pipeline, Retrieve
 from timeline.query import Query
 from timeline.sources import simclusters_ann, twhin_ann, user_tweet_graph, user_video_graph
 from timeline.sources.cr_mixer import CrMixer
@@ -91,6 +96,8 @@ def plainly(query: Query, per_key: int = 200) -> list[tuple[int, int, int, int]]
     for name in sources.signals:
         kind = SignalType[name.upper()]
         for target, author, time_ms, _ in zip(*query.tastes.of(kind), strict=True):
+            if author in query.viewer.hidden_ids:
+                continue
             if (target, kind is FOLLOWED) not in [(t, k is FOLLOWED) for _, k, t, _ in keys]:
                 keys.append((-int(time_ms), kind, int(target), int(author)))
             else:
@@ -337,7 +344,7 @@ def test_models_that_are_gone_cost_their_own_part(world: World) -> None:
     assert engines[0] != graph
     query.tastes = replace(query.tastes, versions={VECTORS: "another"})
     assert run(CrMixer(), query).engines.tolist() == [graph]
-    assert query.degraded == ["simclusters_ann", "interested_in", "consumer_twhin"]
+    assert query.degraded == ["simclusters_ann", "consumer_twhin"]
 
 
 def test_its_engines_share_two_waves(world: World) -> None:
@@ -349,3 +356,46 @@ def test_its_engines_share_two_waves(world: World) -> None:
     finding.send({shard: reply.answers for shard, reply in answers.items()})
     with pytest.raises(StopIteration):
         finding.send({})
+
+
+class Heard:
+    """A router that remembers what was asked."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+        self.n_shards = router.n_shards
+        self.questions: list[Question] = []
+
+    def ask(self, wave: Wave, timeout_s: float) -> Gathered:
+        self.questions += [question for asked in wave.values() for question in asked]
+        return self._router.ask(wave, timeout_s)
+
+
+def test_lists_are_asked_for_no_deeper_than_turns_reach(world: World) -> None:
+    def limits(further: Sequence[Event] = (), **chosen: Any) -> set[int]:
+        chosen |= {"max_results": 4, "viewer_engines": ("interested_in", "consumer_twhin")}
+        query = asked(world, events_of({(ANN, 1_005): 20}, further), 2, cr_mixer=chosen)
+        query.router = router = Heard(query.router)
+        run(CrMixer(), query)
+        searched = [q for q in router.questions if isinstance(q, AskSimilarMany)]
+        near = [q for q in router.questions if isinstance(q, AskNearMany)]
+        assert searched
+        assert near
+        return {q.searches.max_results for q in searched} | {q.limit for q in near}
+
+    # A post and the viewer twice: three lists take turns until four candidates are found.
+    assert limits(depth=3.0) == {4}
+    assert limits(depth=1.0) == {2}
+    # What the viewer saw is in the lists too, and is passed over.
+    assert limits([on_post(Kind.IMPRESSION, post) for post in POSTS[:3]], depth=1.5) == {4}
+    assert limits(depth=1.0, blender="similarity") == {200}
+
+
+def test_facts_come_with_the_last_count_of_the_graph(world: World) -> None:
+    likes = {(user, post): 60 for user in USERS[1:5] for post in (1_002, 1_005)}
+    query = asked(world, events_of(likes | {(ANN, 1_005): 5}), 2, user_tweet_graph=LENIENT)
+    found, _ = Pipeline("test", [Retrieve("candidates", [CrMixer()])]).run(query)
+    assert found.engines[0] & (1 << ENGINES.index("user_tweet_graph"))
+    query.router = router = Heard(query.router)
+    assert (complete(query, found).created_ms > 0).all()
+    assert not router.questions

@@ -1,0 +1,111 @@
+"""Equal proofs go by favourites, and walks find what needs no followed account."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from actors.router import LocalRouter
+from cluster.events import Kind
+from cluster.settings import Settings
+from tests.timeline.sources.finding import run
+from tests.worlds import NOW_MS, USERS, Clock, Event, states_of
+from timeline.candidates import Candidates
+from timeline.hydration import fetch_viewer
+from timeline.query import Query
+from timeline.sources.user_tweet_entity_graph import UserTweetEntityGraph
+
+VIEWER, FRIEND, ALIKE, FAN, STRANGER, HIDDEN = USERS[:6]
+SHARDS = pytest.mark.parametrize("n_shards", [1, 4])
+
+
+def found(events: list[Event], n_shards: int, results: int = 10, **settings: Any) -> Candidates:
+    chosen = Settings(
+        for_you={"out_of_network_results": results},
+        sources={"user_tweet_entity_graph": settings},
+    )
+    asked = Query(
+        VIEWER, NOW_MS, 10, "request", chosen, LocalRouter(states_of(events, n_shards, chosen))
+    )
+    fetch_viewer(asked)
+    return run(UserTweetEntityGraph(), asked)
+
+
+def proven_world() -> list[Event]:
+    """A friend likes posts 31 … 36, in that order; 33 has two fans more, and 31 one."""
+    clock = Clock()
+    posts = range(31, 37)
+    return [
+        clock.edge(Kind.FOLLOW, VIEWER, FRIEND),
+        *(clock.post(post, STRANGER) for post in posts),
+        *(clock.on_post(Kind.FAVOURITE, FRIEND, post, STRANGER) for post in posts),
+        *(clock.on_post(Kind.FAVOURITE, fan, 33, STRANGER) for fan in (ALIKE, FAN)),
+        clock.on_post(Kind.FAVOURITE, FAN, 31, STRANGER),
+    ]
+
+
+@SHARDS
+def test_equal_proofs_go_by_favourites_and_then_by_time(n_shards: int) -> None:
+    ranked = found(proven_world(), n_shards)
+    assert ranked.post_ids.tolist() == [33, 31, 36, 35, 34, 32]
+    newest_first = found(proven_world(), n_shards, popular_first=False)
+    assert newest_first.post_ids.tolist() == [36, 35, 34, 33, 32, 31]
+
+
+@SHARDS
+def test_the_most_favoured_enter_the_list_too(n_shards: int) -> None:
+    assert found(proven_world(), n_shards, results=2).post_ids.tolist() == [33, 31]
+
+
+@SHARDS
+def test_more_weight_is_better_than_more_favourites(n_shards: int) -> None:
+    clock = Clock(NOW_MS - 1)
+    second = [
+        clock.edge(Kind.FOLLOW, VIEWER, ALIKE),
+        clock.on_post(Kind.FAVOURITE, ALIKE, 35, STRANGER, event_id=900),
+    ]
+    # Two of them like 33 and 35; 33 has more favourites in all.
+    assert found([*proven_world(), *second], n_shards).post_ids.tolist()[:3] == [33, 35, 31]
+
+
+def walked_world() -> list[Event]:
+    """The viewer likes 20, as two others do, who like 21 (both), 22 (one), and a hidden one's."""
+    clock = Clock()
+    likes = [
+        *((VIEWER, 20), (ALIKE, 20), (FAN, 20), (ALIKE, 21), (FAN, 21), (FAN, 22)),
+        *((FAN, 24), (ALIKE, 24)),
+    ]
+    authors = {24: HIDDEN}
+    return [
+        clock.edge(Kind.BLOCK, VIEWER, HIDDEN),
+        *(clock.post(post, authors.get(post, STRANGER)) for post in (20, 21, 22, 24)),
+        *(
+            clock.on_post(Kind.FAVOURITE, user, post, authors.get(post, STRANGER))
+            for user, post in likes
+        ),
+    ]
+
+
+def test_walks_find_what_others_like_who_like_the_same() -> None:
+    assert len(found(walked_world(), 1)) == 0
+    walked = found(walked_world(), 1, walk_results=5, walks=2_000)
+    # Neither what the viewer liked already, nor posts by somebody blocked.
+    assert walked.post_ids.tolist() == [21, 22]
+    assert walked.scores[0] > walked.scores[1] > 0
+    assert not walked.proof_ids.any()
+    assert found(walked_world(), 1, walk_results=1).post_ids.tolist() == [21]
+
+
+def test_walked_posts_come_after_those_with_proofs() -> None:
+    events = [*walked_world(), Clock().edge(Kind.FOLLOW, VIEWER, FAN, event_id=901)]
+    both = found(events, 1, results=2, walk_results=5)
+    assert both.post_ids.tolist() == [20, 21, 22]
+    assert both.proof_ids[:, 0].tolist() == [FAN, FAN, 0]
+
+
+def test_walks_over_several_shards_repeat_nothing_and_respect_the_limit() -> None:
+    ranked = found([*proven_world(), *walked_world()], 4, results=3, walk_results=2)
+    assert len(ranked) <= 5
+    assert len(np.unique(ranked.post_ids)) == len(ranked)
+    again = found([*proven_world(), *walked_world()], 4, results=3, walk_results=2)
+    assert again.post_ids.tolist() == ranked.post_ids.tolist()

@@ -1,0 +1,61 @@
+from typing import Any
+
+import pytest
+
+from cluster.ranker_settings import HeavyRankerSettings
+from training.heavy_ranker.gate import judged_tasks, verdict
+
+SETTINGS = HeavyRankerSettings(min_judged_positives=20, auroc_tolerance=0.01, rce_tolerance=1.0)
+
+
+def of(rce: float | None, auroc: float | None, positives: int = 50) -> dict[str, Any]:
+    return {"rce": rce, "auroc": auroc, "positives": positives, "examples": 1_000}
+
+
+FOUND = {"is_favorited": of(10.0, 0.80), "is_replied": of(4.0, 0.70), "is_reported": of(1.0, 0.60)}
+LIGHT = {"is_favorited": 0.78, "is_replied": 0.70, "is_reported": 0.99}
+
+
+def test_what_is_better_than_both_is_accepted() -> None:
+    earlier = {**FOUND, "is_favorited": of(9.0, 0.8)}
+    decided = verdict(FOUND, LIGHT, earlier, SETTINGS)
+    assert decided.accepted
+    assert decided.as_metrics() == {
+        "gate": "accepted",
+        "gate_reason": "mean RCE 5.00 over 3 tasks; mean AUROC 0.7500, of the light ranker "
+        "0.7400; mean RCE of the earlier version 4.67",
+    }
+
+
+def test_tasks_with_too_few_of_either_label_are_not_judged() -> None:
+    rare, common = of(None, None, 19), of(None, None, 990)
+    assert judged_tasks({"a": rare, "b": common, "c": of(1.0, 0.5, 20)}, 20) == ["c"]
+    decided = verdict({"is_favorited": rare, "is_replied": common}, LIGHT, None, SETTINGS)
+    assert not decided.accepted
+    assert decided.reason.startswith("nothing to judge by: no task has 20 positives")
+
+
+def test_what_is_no_better_than_means_is_refused() -> None:
+    decided = verdict({"is_favorited": of(-0.1, 0.9)}, {}, None, SETTINGS)
+    assert not decided.accepted
+    assert "no better than predicting means" in decided.reason
+
+
+def test_what_is_not_a_number_is_refused() -> None:
+    decided = verdict({"is_favorited": of(float("nan"), 0.9)}, LIGHT, None, SETTINGS)
+    assert decided.reason == "what is not a number was predicted for is_favorited"
+
+
+@pytest.mark.parametrize(("of_light", "accepted"), [(0.759, True), (0.761, False)])
+def test_the_light_ranker_may_be_a_little_better(of_light: float, accepted: bool) -> None:
+    light = {"is_favorited": of_light, "is_replied": of_light, "is_reported": 0.0}
+    decided = verdict(FOUND, light, None, SETTINGS)
+    assert decided.accepted == accepted
+    assert accepted or decided.reason.startswith("worse than the light ranker")
+
+
+@pytest.mark.parametrize(("rce", "accepted"), [(5.9, True), (6.1, False)])
+def test_the_earlier_version_may_be_a_little_better(rce: float, accepted: bool) -> None:
+    decided = verdict(FOUND, LIGHT, dict.fromkeys(FOUND, of(rce, 0.7)), SETTINGS)
+    assert decided.accepted == accepted
+    assert accepted or decided.reason.startswith("worse than the earlier version")

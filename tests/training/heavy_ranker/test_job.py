@@ -1,0 +1,193 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.features.binned import UNTRAINED_VERSION
+from cluster.archive import Archive
+from cluster.artifacts import ArtifactStore
+from cluster.settings import Settings, load
+from tests.training.archives import archived_events
+from tests.training.heavy_ranker.worlds import (
+    N_POSTS,
+    SCHEMA,
+    asked_ms_of,
+    inputs_as_of,
+    requests,
+)
+from tests.worlds import HOUR_MS, Clock, Event
+from training.heavy_ranker import job
+from training.heavy_ranker.export import MODEL
+from training.job import Trained, TrainingError
+
+N_REQUESTS = 150
+
+
+def settings_at(folder: Path, **more: Any) -> Settings:
+    small = {"blocks": 1, "mask_width": 8, "block_width": 8, "backbone": [8], "towers": [8]}
+    quick = {"batch": 64, "epochs": 2, "learning_rate_scale": 30.0, "min_judged_positives": 5}
+    return load(
+        data_dir=folder,
+        shards={"kinds": ("graph", "posts")},
+        heavy_ranker={**small, **quick, **more},
+    )
+
+
+def store(settings: Settings) -> ArtifactStore:
+    return ArtifactStore(settings.data_dir / "artifacts")
+
+
+def learn(settings: Settings, archive: Archive, **more: Any) -> Trained:
+    return job.learn(settings, archive, store(settings), SCHEMA, inputs_as_of, **more)
+
+
+def more_requests(n: int) -> list[Event]:
+    """Later than those of `requests(N_REQUESTS)`, of the same posts."""
+    clock = Clock(Clock().now_ms + 20 * HOUR_MS)
+    clock._last_id = 100_000
+    return over(requests(n, clock=clock, first=N_REQUESTS)[N_POSTS:])
+
+
+def over(events: list[Event]) -> list[Event]:
+    """With one more when the window of the last request is over."""
+    last = events[-1]
+    at = {"event_id": last["event_id"] + 1, "time_ms": last["time_ms"] + 4 * HOUR_MS}
+    return [*events, {"kind": "post_create", "post_id": last["event_id"], "author_id": 1} | at]
+
+
+@pytest.fixture
+def world(folder: Path) -> tuple[Settings, Archive]:
+    settings = settings_at(folder)
+    return settings, archived_events(settings, over(requests(N_REQUESTS)))
+
+
+def test_a_first_run_learns_judges_and_writes_what_serves(world: tuple[Settings, Archive]) -> None:
+    settings, archive = world
+    told: list[str] = []
+    trained = learn(settings, archive, progress=lambda what, _: told.append(what))
+    artifact = store(settings).open(trained.name, trained.version)
+    metrics = trained.metrics
+    assert artifact.manifest.metrics == metrics
+    assert artifact.json(MODEL)["schema"]["fingerprint"] == SCHEMA.fingerprint
+    assert metrics["examples"]["examples"] == N_REQUESTS * N_POSTS
+    assert metrics["examples"]["replayed"] == N_REQUESTS * N_POSTS
+    assert metrics["examples"]["positives"]["is_favorited"] == N_REQUESTS
+    # Everybody favours the one post that has favourites.
+    judged = metrics["evaluation"]["all"]["is_favorited"]
+    assert judged["examples"] == N_REQUESTS * N_POSTS // 10
+    assert judged["auroc"] > 0.95
+    assert set(metrics["evaluation"]) == {"all", "source source0", "source source1"}
+    assert metrics["light_ranker"]["version"] == UNTRAINED_VERSION
+    assert set(metrics["light_ranker"]["auroc"]) == {"is_favorited"}
+    assert metrics["ranking"]["heavy_ranker"]["grouped_auc"] > 0.95
+    assert metrics["gate"] == "accepted", metrics["gate_reason"]
+    assert metrics["earlier"] is None
+    assert metrics["held_out_from_ms"] < metrics["judged_from_ms"]
+    assert "examples" in told
+    assert "judging" in told
+    assert list((settings.data_dir / "training" / "heavy_ranker").iterdir()) == []
+
+
+def test_a_later_run_goes_on_with_what_came_since(world: tuple[Settings, Archive]) -> None:
+    settings, archive = world
+    first = learn(settings, archive)
+    archive = archived_events(settings, more_requests(N_REQUESTS))
+    second = learn(settings, archive)
+    manifest = store(settings).manifest(second.name, second.version)
+    assert manifest.depends_on == {"heavy_ranker": first.version}
+    # What the first held out, and all that is new.
+    held_out = N_REQUESTS * N_POSTS // 5
+    assert second.metrics["examples"]["examples"] == held_out + N_REQUESTS * N_POSTS
+    assert second.metrics["examples"]["range_ms"][0] == first.metrics["held_out_from_ms"]
+    earlier = second.metrics["earlier"]
+    assert earlier["version"] == first.version
+    assert earlier["evaluation"]["is_favorited"]["auroc"] > 0.9
+    assert second.metrics["gate"] == "accepted"
+
+
+def test_other_sizes_begin_anew_but_are_judged_beside_the_version_before(
+    world: tuple[Settings, Archive],
+) -> None:
+    settings, archive = world
+    first = learn(settings, archive)
+    wider = settings_at(settings.data_dir, block_width=12)
+    second = learn(wider, archive)
+    manifest = store(settings).manifest(second.name, second.version)
+    assert manifest.depends_on == {}
+    assert second.metrics["examples"]["examples"] == N_REQUESTS * N_POSTS
+    assert second.metrics["earlier"]["version"] == first.version
+    assert second.metrics["earlier"]["evaluation"]["is_favorited"]["auroc"] > 0.9
+
+
+def test_a_version_that_is_worse_is_refused_and_nothing_goes_on_from_it(
+    world: tuple[Settings, Archive],
+) -> None:
+    settings, archive = world
+    first = learn(settings, archive)
+    # It does not move from where it begins.
+    stuck = settings_at(
+        settings.data_dir, block_width=12, epochs=1, learning_rate_scale=1e-9, batch=400
+    )
+    second = learn(stuck, archive)
+    assert second.metrics["gate"] == "refused"
+    assert second.metrics["gate_reason"]
+    archive = archived_events(settings, more_requests(N_REQUESTS))
+    third = learn(settings, archive)
+    manifest = store(settings).manifest(third.name, third.version)
+    assert manifest.depends_on == {"heavy_ranker": first.version}
+
+
+def test_the_same_data_give_the_same_model(world: tuple[Settings, Archive], tmp_path: Path) -> None:
+    settings, archive = world
+    one, other = store(settings), ArtifactStore(tmp_path / "other")
+    first, second = (
+        job.learn(settings, archive, artifacts, SCHEMA, inputs_as_of) for artifacts in (one, other)
+    )
+    files = [
+        artifacts.open(made.name, made.version).file("model.safetensors").read_bytes()
+        for artifacts, made in ((one, first), (other, second))
+    ]
+    assert files[0] == files[1]
+    assert first.metrics == second.metrics
+
+
+def test_a_run_that_was_cut_off_does_not_write_its_examples_again(
+    world: tuple[Settings, Archive], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, archive = world
+
+    def cut_off(*_: object, **__: object) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("training.heavy_ranker.fit.fit", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            learn(settings, archive)
+
+    def refuse(*_: object) -> Any:
+        raise AssertionError("examples are there already")
+
+    trained = job.learn(settings, archive, store(settings), SCHEMA, refuse)
+    assert trained.metrics["examples"]["examples"] == N_REQUESTS * N_POSTS
+
+
+def test_events_from_the_instant_given_on_are_not_learnt_from(
+    world: tuple[Settings, Archive],
+) -> None:
+    settings, archive = world
+    until_ms = asked_ms_of(requests(N_REQUESTS), 99) + 3 * HOUR_MS
+    trained = learn(settings, archive, until_ms=until_ms)
+    assert trained.metrics["examples"]["examples"] == 100 * N_POSTS
+    manifest = store(settings).manifest(trained.name, trained.version)
+    assert manifest.data_range_ms is not None
+    assert manifest.data_range_ms[1] == until_ms
+
+
+def test_what_is_missing_is_named(folder: Path) -> None:
+    settings = settings_at(folder)
+    with pytest.raises(TrainingError, match="makes 0 examples"):
+        learn(settings, archived_events(settings, []))
+    archive = archived_events(settings, over(requests(10)))
+    with pytest.raises(TrainingError, match=r"makes 40 examples .* more than 10 of them"):
+        learn(settings, archive)
+    assert store(settings).versions("heavy_ranker") == []

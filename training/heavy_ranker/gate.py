@@ -1,0 +1,79 @@
+"""Whether a new model may serve: judged beside the light ranker and the version before it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cluster.ranker_settings import HeavyRankerSettings
+from training.heavy_ranker.evaluate import Metrics
+from training.heavy_ranker.labels import UNWANTED
+
+ByTask = Mapping[str, Metrics]
+
+ACCEPTED, REFUSED = "accepted", "refused"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a model, and why."""
+
+    accepted: bool
+    reason: str
+
+    def as_metrics(self) -> dict[str, Any]:
+        """As a manifest has it."""
+        return {"gate": ACCEPTED if self.accepted else REFUSED, "gate_reason": self.reason}
+
+
+def judged_tasks(found: ByTask, min_positives: int) -> list[str]:
+    """Tasks of which there are enough positives and negatives to say how good a model is."""
+    return [
+        task
+        for task, metrics in found.items()
+        if min(metrics["positives"], metrics["examples"] - metrics["positives"]) >= min_positives
+    ]
+
+
+def verdict(
+    found: ByTask, light: Mapping[str, float], earlier: ByTask | None, settings: HeavyRankerSettings
+) -> Verdict:
+    """Accepts what is better than constants, and no worse than what it would take the place of.
+
+    `found` and `earlier` are metrics of the new and the earlier model, `light` the light
+    ranker's AUROC by task, all on the same latest examples. Means are over the tasks that can
+    be judged; with the light ranker, which has one score, over those that one wants more of.
+    """
+    tasks = judged_tasks(found, settings.min_judged_positives)
+    if not tasks:
+        return Verdict(
+            False,
+            f"nothing to judge by: no task has {settings.min_judged_positives} positives and "
+            "as many negatives among the latest examples",
+        )
+    broken = [t for t in tasks if not np.isfinite([found[t][m] for m in ("auroc", "rce")]).all()]
+    if broken:
+        return Verdict(False, f"what is not a number was predicted for {', '.join(broken)}")
+    rce = _mean(found, tasks, "rce")
+    told = [f"mean RCE {rce:.2f} over {len(tasks)} tasks"]
+    if rce <= 0:
+        return Verdict(False, f"{told[0]}: no better than predicting means")
+    wanted = [task for task in tasks if task not in UNWANTED and task in light]
+    if wanted:
+        auroc = _mean(found, wanted, "auroc")
+        of_light = float(np.mean([light[task] for task in wanted]))
+        told.append(f"mean AUROC {auroc:.4f}, of the light ranker {of_light:.4f}")
+        if auroc < of_light - settings.auroc_tolerance:
+            return Verdict(False, f"worse than the light ranker: {told[-1]}")
+    if earlier is not None:
+        both = [task for task in tasks if earlier[task]["rce"] is not None]
+        before = _mean(earlier, both, "rce")
+        told.append(f"mean RCE of the earlier version {before:.2f}")
+        if _mean(found, both, "rce") < before - settings.rce_tolerance:
+            return Verdict(False, f"worse than the earlier version: {'; '.join(told)}")
+    return Verdict(True, "; ".join(told))
+
+
+def _mean(metrics: ByTask, tasks: list[str], name: str) -> float:
+    return float(np.mean([metrics[task][name] for task in tasks]))
