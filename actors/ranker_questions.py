@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from actors.features.families import Place
 from actors.features.inputs import Level
-from actors.features.logged import Applied
 from actors.features.registry import BlockPlan, plan_of
 from actors.graph_questions import AskLeft
 from actors.ranker_inputs import aggregates, authors, links, posts, ties, viewer
@@ -47,8 +46,6 @@ class ViewerInputs:
     """Topics followed, sorted."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Of the artifacts that this was told under."""
-    applied: Applied = field(default_factory=dict)
-    """How far the shard had applied the log."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,6 @@ class AskViewerInputs:
             left,
             np.sort(state.graph.topics.others(asking.viewer_id)[0]),
             asking.versions or {},
-            dict(state.applied),
         )
 
 

@@ -7,6 +7,7 @@ NAMES = (
     *("interactions", "graph_through_shards", "log", "for_you", "ingest", "restore"),
     *("tweepcred", "real_graph", "communities", "interested_in", "twhin", "safety"),
     *("nearest", "cluster_search", "two_hop", "candidates", "mix", "quality"),
+    *("aggregates", "hydration", "heavy_ranker_training", "heavy_ranker_scoring"),
 )
 
 

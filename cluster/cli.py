@@ -160,11 +160,25 @@ def simulate(
     days: Annotated[float, typer.Option(min=0)] = 7,
     seed: int = 0,
     out: Annotated[Path | None, typer.Option(help="Write NDJSON or Parquet here instead.")] = None,
+    closed_loop: Annotated[
+        bool, typer.Option(help="People react to what this system shows them; writes a report.")
+    ] = False,
+    page: Annotated[
+        Path, typer.Option("--report", help="With --closed-loop: the page to write.")
+    ] = Path("closed-loop.html"),
+    heavy: Annotated[
+        bool, typer.Option(help="With --closed-loop: train the heavy ranker each day, too.")
+    ] = False,
     data_dir: DataDir = None,
     preset: Preset = None,
 ) -> None:
     """Make a synthetic social world that ends now, and bring its events in."""
     settings = _settings(data_dir, preset)
+    if closed_loop:
+        from cluster.commands import closed_loop as loop
+
+        loop.run(settings, users, max(round(days), 1), seed, page, _out, heavy=heavy)
+        return
     from cluster.commands import bulk
 
     with _progress("simulating") as report:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from actors.features.logged import Applied
 from actors.graph import ViewerContext
+from actors.questions import AskApplied
 from actors.router import Gathered, Router, Wave, shards_of
 from actors.scored_posts import NOTHING_SCORED, ScoredPosts
 from actors.social_proof import SocialProof
@@ -67,7 +68,8 @@ class Query:
     """Facts of posts, asked for before all candidates are known; None where nobody wants them."""
 
     applied: list[Applied] = field(default_factory=list)
-    """How far the log was applied where the heavy ranker's inputs came from, wave by wave."""
+    """How far the shards asked had applied the log, wave by wave: a replay that answers each
+    wave from states as of there makes the same request again."""
     ranked_by: str = ""
     """The version of the heavy ranker whose scores the candidates have; empty while none has."""
     predictions: Predictions | None = None
@@ -105,7 +107,10 @@ class Query:
         A shard too far behind the log counts as one that did not answer: it might not know
         of a block or a deletion.
         """
-        gathered = self.router.ask(wave, self.left_s() * share)
+        asked = {shard: [*questions, AskApplied()] for shard, questions in wave.items()}
+        gathered = self.router.ask(asked, self.left_s() * share)
+        told = [reply.answers.pop() for reply in gathered.replies.values()]
+        self.applied.append({lane: at for one in told for lane, at in one.items()})
         stale_ms = self.settings.shards.stale_after_ms
         fresh = {s: r for s, r in gathered.replies.items() if r.lag_ms <= stale_ms}
         for shard in wave:

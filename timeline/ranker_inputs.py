@@ -8,7 +8,6 @@ import numpy as np
 
 from actors.features.inputs import RankerInputs
 from actors.features.light import PROOF_FEATURES
-from actors.questions import AskApplied
 from actors.ranker_inputs.asking import Asking
 from actors.ranker_inputs.assembly import Posts, gather
 from actors.ranker_inputs.links import Engagers
@@ -37,23 +36,17 @@ def viewer_question(query: Query) -> AskViewerInputs:
 def fetch_inputs(query: Query, candidates: Candidates) -> RankerInputs:
     """The inputs of candidates of For You, which have their facts and the light ranker's features.
 
-    In two waves; in three where the viewer's inputs did not come with the viewer. The query
-    notes how far each wave's shards had applied the log.
+    In two waves; in three where the viewer's inputs did not come with the viewer.
     """
     steps = finding(query, candidates)
     answers: Answers | None = None
-    _, viewer = query.told.get(AskViewerInputs, (None, None))
-    query.applied = [viewer.applied] if isinstance(viewer, ViewerInputs) else []
     while True:
         try:
             wave = next(steps) if answers is None else steps.send(answers)
         except StopIteration as done:
             inputs: RankerInputs = done.value
             return inputs
-        asked = {shard: [*questions, AskApplied()] for shard, questions in wave.items()}
-        replies = query.ask(asked, _SHARE).replies
-        told = [reply.answers.pop() for reply in replies.values()]
-        query.applied.append({lane: at for one in told for lane, at in one.items()})
+        replies = query.ask(wave, _SHARE).replies
         for shard, reply in replies.items():
             if any(isinstance(answer, Failed) for answer in reply.answers):
                 query.note(f"shard_{shard}")

@@ -126,6 +126,17 @@ def served_features(pages: Sequence[Page], sample: float, rng: np.random.Generat
     return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
 
 
+def features_record(
+    pages: Sequence[Page], version: str, sample: float, rng: np.random.Generator
+) -> bytes:
+    """Features as served, of the light ranker and, where it scored, of the heavy one.
+
+    For the features lane, with those of a `sample` of what was found and not shown.
+    """
+    light = served_features(pages, sample, rng)
+    return light + pack_pages(logged_pages(pages, version, sample, rng))
+
+
 def logged_pages(
     pages: Sequence[Page], version: str, sample: float, rng: np.random.Generator
 ) -> list[LoggedPage]:
@@ -266,17 +277,14 @@ class Recorder:
             self._dropped("event", len(checked.problems))
         lanes = route(checked.batch, self._settings.log.lanes) if checked.batch.num_rows else {}
         payloads = {lane: encode(batch) for lane, batch in lanes.items()}
-        payloads[features_lane(self._settings)] = self._features(served)
+        payloads[features_lane(self._settings)] = features_record(
+            served, self._version, self._sample, self._rng
+        )
         try:
             self._appender.append(payloads)
         except LogError as error:
             _LOG.warning("served events were not logged: %s", error)
             self._dropped("append", len(served))
-
-    def _features(self, pages: Sequence[Page]) -> bytes:
-        """Features as served, of the light ranker and, where it scored, of the heavy one."""
-        light = served_features(pages, self._sample, self._rng)
-        return light + pack_pages(logged_pages(pages, self._version, self._sample, self._rng))
 
     def _scored(self, page: Page) -> ScoredPosts | None:
         """What the model said of the page's candidates, for the viewer's next request."""

@@ -90,10 +90,26 @@ def merge_lists(parts: Sequence[RankedLists], n: int, limit: int) -> RankedLists
 def _merge(
     starts: Ids, post_ids: Ids, scores: npt.NDArray[np.float32], limit: Int
 ) -> tuple[Ids, Ids]:
-    """Offsets of the merged lists and their rows; list i of part p begins at `starts[p, i]`."""
+    """Offsets of the merged lists and their rows; list i of part p begins at `starts[p, i]`.
+
+    Searches by vectors put the lesser of two equals first, so these change places before.
+    """
     n_parts, n = starts.shape[0], starts.shape[1] - 1
     offsets = np.zeros(n + 1, np.int64)
     rows = np.empty(len(post_ids), np.int64)
+    order = np.arange(len(post_ids))
+    for p in range(n_parts):
+        for i in range(n):
+            for row in range(starts[p, i] + 1, starts[p, i + 1]):
+                at = row
+                while (
+                    at > starts[p, i]
+                    and scores[order[at - 1]] == scores[row]
+                    and post_ids[order[at - 1]] < post_ids[row]
+                ):
+                    order[at] = order[at - 1]
+                    at -= 1
+                order[at] = row
     heads = np.empty(n_parts, np.int64)
     size = np.int64(0)
     for i in range(n):
@@ -101,8 +117,10 @@ def _merge(
         for _ in range(limit):
             best, of = np.int64(-1), 0
             for p in range(n_parts):
-                row = heads[p]
-                if row < starts[p, i + 1] and (
+                if heads[p] == starts[p, i + 1]:
+                    continue
+                row = order[heads[p]]
+                if (
                     best < 0
                     or scores[row] > scores[best]
                     or (scores[row] == scores[best] and post_ids[row] > post_ids[best])

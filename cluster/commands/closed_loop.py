@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from actors.models import HEAVY_RANKER
 from cluster.commands.closed_loop_report import write_report
@@ -30,8 +30,6 @@ BASELINES: dict[str, FeedPolicy] = {
     "random": Random(),
     "oracle": Oracle(),
 }
-QUICK_USERS, QUICK_DAYS, QUICK_SESSIONS_PER_DAY = 300, 3, 500
-"""A look at it in two to three minutes."""
 SESSIONS_PER_DAY = 1_200
 """Which the system serves one after the other, at 20 to 50 ms each."""
 _FEEDBACK = tuple(Kind(kind).label for kind in NEGATIVE_FEEDBACK)

@@ -34,7 +34,7 @@ from cluster.routing import encode, route
 from cluster.settings import DAY_MS, Settings
 from cluster.validation import Checked, check_batch, check_objects
 from simulation.feeds import NOTHING, Moment
-from timeline.served import SAMPLE, served_events, served_features, settings_version
+from timeline.served import SAMPLE, features_record, served_events, settings_version
 from timeline.timelines import Page, Timelines
 from training.job import Trained
 from training.refresh import JOB_NAMES, refresh
@@ -207,7 +207,7 @@ class System:
         if pages:
             now_ms = max(page.now_ms for page in pages)
             checked = check_batch(served_events(pages, self._version), now_ms=now_ms)
-            features = served_features(pages, SAMPLE, self._rng)
+            features = features_record(pages, self._version, SAMPLE, self._rng)
             self._take_in(checked, {features_lane(self._settings): features})
 
     def _take_in(

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from actors.questions import AskPosts
+from actors.questions import AskApplied, AskPosts
 from actors.router import Gathered, Reply, Wave
 from actors.state import Failed
 from tests.timeline.candidate_rows import query, rows
@@ -66,10 +66,12 @@ class Echo:
         for shard, questions in wave.items():
             if shard == self._missing:
                 continue
+            *questions, applied = questions
+            assert applied == AskApplied()
             said: list[Any] = [(shard, q.language, int(q.post_ids[0])) for q in questions]  # type: ignore[attr-defined]
             broken = [(shard, q.language) == self._failing for q in questions]  # type: ignore[attr-defined]
             said = [Failed("no") if b else s for b, s in zip(broken, said, strict=True)]
-            replies[shard] = Reply(said, 0, {})
+            replies[shard] = Reply([*said, {}], 0, {})
         return Gathered(replies)
 
 

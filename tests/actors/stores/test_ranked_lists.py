@@ -49,3 +49,11 @@ def test_lists_are_put_at_their_places() -> None:
     assert placed.ranks.tolist() == [0, 0, 1]
     assert len(no_lists(4)) == 4
     assert len(merge_lists([], 4, 10)) == 4
+
+
+def test_equals_come_by_the_greater_id_however_parts_have_them() -> None:
+    ids, scores = np.array([3, 5, 9, 1, 4]), np.array([2, 1, 1, 1, 0], np.float32)
+    part = RankedLists(np.array([0, 5]), ids, ids, ids, scores)
+    assert merge_lists([part], 1, 4).post_ids.tolist() == [3, 9, 5, 1]
+    other = RankedLists(np.array([0, 1]), *(np.array([7]),) * 3, np.array([1], np.float32))
+    assert merge_lists([part, other], 1, 4).post_ids.tolist() == [3, 9, 7, 5]

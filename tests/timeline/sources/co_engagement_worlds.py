@@ -98,12 +98,15 @@ class Model:
     def __post_init__(self) -> None:
         last: dict[tuple[int, int, Kind], tuple[int, bool]] = {}
         self.counted: Counter[int] = Counter()
+        self.edges: Counter[int] = Counter()
         self.created: dict[int, int] = {}
         for event in self.events:
             kind = Kind[event["kind"].upper()]
             if kind is Kind.POST_CREATE:
                 self.created[event["post_id"]] = event["time_ms"]
             done = UNDONE_BY.get(kind, kind)
+            if done in (*DONE, Kind.REPLY) and event["time_ms"] >= SINCE_MS:
+                self.edges[event["actor_id"]] += 1
             if done not in DONE:
                 continue
             undone = kind is not done
@@ -139,7 +142,9 @@ class Model:
         user_degrees: range = range(100),
     ) -> list[tuple[int, int, float]]:
         """By the definition, for a post (`query`) or a list of users."""
-        users = {user for user in users if self.user_degree(user) in user_degrees}
+        # Of who did more than twice as much, whatever it was, the rest is not read.
+        busy = {user for user in users if self.edges[user] >= 2 * user_degrees.stop}
+        users = {user for user in users - busy if self.user_degree(user) in user_degrees}
         if not users or (query and self.degree(query) < 2):
             return []
         factor = 1_000.0
