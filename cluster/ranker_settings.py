@@ -60,13 +60,23 @@ class HeavyRankerSettings(Group):
     precision: Literal["fp32", "bf16", "int8"] = "fp32"
     """Of the weights in serving; training is fp32."""
 
-    batch: int = Field(1_024, ge=2)
+    batch: int = Field(256, ge=2)
     """Examples of one worker's step (published: 128 in all)."""
-    epochs: int = Field(2, ge=1)
-    learning_rate_scale: float = Field(1.0, gt=0)
-    """By which the published learning rates of all tasks are multiplied."""
+    epochs: int = Field(4, ge=1)
+    learning_rate_scale: float = Field(15.0, gt=0)
+    """By which the published learning rates of all tasks are multiplied (published: 1, for
+    millions of steps; a small network that sees thousands has learnt nothing by then)."""
     table_learning_rate: float = Field(0.02, gt=0)
     """Of the tables, by row-wise Adagrad fused into the backward pass."""
+    learning_rate_decay: Literal["none", "linear"] = "none"
+    """Whether learning rates stay after they have risen (published) or fall to 0 at the end."""
+    tower_rates: Literal["published", "backbone"] = "published"
+    """Learning rates of towers: each task's own, made for the published tasks, or as below them."""
+    task_weights: Literal["equal", "entropy"] = "equal"
+    """What tasks count in the loss: the same (published), or more the rarer they are, by the
+    entropy of their base rate, where few examples must teach rare tasks too."""
+    table_start: float = Field(0.1, ge=0)
+    """Rows of tables begin within ± this."""
     dropout: bool = True
     workers: int = Field(1, ge=1, le=1_024)
     """One trains in the job's own process; more are workers of Ray Train."""

@@ -247,6 +247,8 @@ PRESETS: dict[str, dict[str, Any]] = {
             "backbone": (2_048,),
             "towers": (256, 128),
             "batch": 2_048,
+            "epochs": 1,
+            "learning_rate_scale": 1.0,
             "precision": "int8",
         },
         "training": {

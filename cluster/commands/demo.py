@@ -13,6 +13,7 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
+from actors.models import HEAVY_RANKER
 from cluster import launch
 from cluster.artifacts import ArtifactStore
 from cluster.commands import training
@@ -29,6 +30,9 @@ from training.refresh import JOB_NAMES
 _STREAM = "application/vnd.apache.arrow.stream"
 _SEED = 7
 _LATENCY_REQUESTS = 100
+_RANKER_EXAMPLES = 30_000
+"""Enough to see what the heavy ranker learns, in half a minute."""
+_RANKER_WITHIN_S = 30.0
 
 
 def run(settings: Settings, users: int, days: float, console: Console) -> None:
@@ -53,6 +57,7 @@ def run(settings: Settings, users: int, days: float, console: Console) -> None:
         say(f"{sent.total():,} events are durable and applied: {kinds} …")
         _train(console, settings, say)
         user_id = max(activity, key=activity.__getitem__)
+        _wait_for_ranker(service, settings, user_id)
         _show(console, service, user_id)
         _measure(console, service, list(activity)[:_LATENCY_REQUESTS])
         _say_what_next(console, service, settings, user_id)
@@ -97,13 +102,26 @@ def _train(console: Console, settings: Settings, say: Callable[[str], None]) -> 
     # Comparing two kinds of text model takes longer than all else; `train` by itself does.
     safety = settings.training.trust_and_safety.model_copy(update={"candidates": ("linear",)})
     jobs = settings.training.model_copy(update={"trust_and_safety": safety})
-    settings = settings.model_copy(update={"training": jobs})
+    ranker = settings.heavy_ranker.model_copy(update={"max_examples": _RANKER_EXAMPLES})
+    settings = settings.model_copy(update={"training": jobs, "heavy_ranker": ranker})
     for found in training.train(settings, training.ALL, None, True, lambda _: None):
         if not found["version"]:
             say(f"{found['name']} was not trained: {found['passed']}")
             continue
-        say(f"{found['name']} learned in {found['seconds']:.1f} s, and serves")
+        state = "and serves" if found["activated"] else "but was refused"
+        say(f"{found['name']} learned in {found['seconds']:.1f} s, {state}")
         print_findings(console, artifacts, found["name"], found["version"], topics)
+
+
+def _wait_for_ranker(service: HttpService, settings: Settings, user_id: int) -> None:
+    """Let the process that answers load the heavy ranker: pages before that have the light one."""
+    active = launch.status(settings)["shards"][0].get("active", {}).get(HEAVY_RANKER)
+    deadline = time.monotonic() + _RANKER_WITHIN_S
+    while active and time.monotonic() < deadline:
+        page = service.get(f"/v1/timelines/for-you/{user_id}", limit=1)
+        if page["model_version"] == active:
+            return
+        time.sleep(0.1)
 
 
 def _show(console: Console, service: HttpService, user_id: int) -> None:

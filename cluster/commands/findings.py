@@ -88,6 +88,25 @@ def _ranking(console: Console, artifact: Artifact, topics: Mapping[int, str]) ->
     console.print(table)
 
 
+def _chances(console: Console, artifact: Artifact, topics: Mapping[int, str]) -> None:
+    metrics = artifact.manifest.metrics
+    table = Table("engagement", "examples", "of which did", "AUROC", "light ranker", "RCE")
+    table.title = "heavy ranker, on the latest of what was shown"
+    for task, judged in metrics["evaluation"]["all"].items():
+        light = metrics["light_ranker"]["auroc"].get(task)
+        if judged["positives"]:
+            table.add_row(
+                *(task, f"{judged['examples']:,.0f}", f"{judged['positives']:,.0f}"),
+                *(
+                    f"{judged['auroc']:.3f}",
+                    f"{light:.3f}" if light else "",
+                    f"{judged['rce']:.1f}",
+                ),
+            )
+    console.print(table)
+    console.print(f"{metrics['gate']}: {metrics['gate_reason']}")
+
+
 _PRINTERS: dict[str, Callable[[Console, Artifact, Mapping[int, str]], None]] = {
     "simclusters": _communities,
     "tweepcred": _reputations,
@@ -95,4 +114,5 @@ _PRINTERS: dict[str, Callable[[Console, Artifact, Mapping[int, str]], None]] = {
     "twhin": _vectors,
     "trust_and_safety": _safety,
     "light_ranker": _ranking,
+    "heavy_ranker": _chances,
 }

@@ -86,12 +86,18 @@ class Checkpoints:
         with deprecations_ignored():
             load(state, checkpoint_id=str(self.folder / f"step-{step:09d}"))
 
-    def load_weights(self, weights: dict[str, Tensor]) -> None:
+    def steps(self) -> list[int]:
+        """After which steps there is a checkpoint, the newest last."""
+        return [int(path.name.removeprefix("step-")) for path in self._all()]
+
+    def load_weights(self, weights: dict[str, Tensor], step: int | None = None) -> None:
         """Fill whole tensors, by their names in the model, from the newest checkpoint.
 
-        In this process alone. Raises `FileNotFoundError` where there is none.
+        Or from that after `step`. In this process alone. Raises `FileNotFoundError` where there
+        is none.
         """
-        if not (found := self._all()):
+        steps = zip(self._all(), self.steps(), strict=True)
+        if not (found := [path for path, at in steps if step in (None, at)]):
             raise FileNotFoundError(f"no checkpoint in {self.folder}")
         named: dict[str, Any] = {f"model.ranker.{name}": tensor for name, tensor in weights.items()}
         with deprecations_ignored():

@@ -159,6 +159,13 @@ class ExampleSet:
         labels, mask = (_by_name(reader.lists(c, len(tasks)), tasks) for c in ("labels", "mask"))
         return _any(labels & mask)
 
+    def outcomes(self, rows: Rows) -> tuple[Bytes, Bytes, Floats]:
+        """Labels and mask (n, tasks), and weights, of some of its rows; reads nothing else."""
+        table, tasks = _read(rows, ["labels", "mask", "weight"])
+        reader = _Reader(table, rows)
+        labels, mask = (_by_name(reader.lists(c, len(tasks)), tasks) for c in ("labels", "mask"))
+        return labels, mask, reader.values("weight")
+
     def described(self, column: str) -> npt.NDArray[Any]:
         """A column that tells where examples come from, such as `source` or `time_ms`."""
         found = [_read(rows, [column])[0].column(column) for rows in self.rows]

@@ -83,14 +83,17 @@ def fit(
     )
 
 
-def trained(run: Run) -> tuple[HeavyRanker, tuple[Point, ...]]:
-    """The model of the newest checkpoint, whole and in this process, and the curve of losses."""
+def trained(run: Run, step: int | None = None) -> tuple[HeavyRanker, tuple[Point, ...]]:
+    """The model of the newest checkpoint, whole and in this process, and the curve of losses.
+
+    With `step`, the model of the checkpoint after it.
+    """
     stood = run.checkpoints.newest()
     if stood is None:
         raise FileNotFoundError(f"no checkpoint in {run.checkpoints.folder}")
     model = HeavyRanker(run.examples.schema, run.settings).eval()
     weights = model.state_dict()
-    run.checkpoints.load_weights(weights)
+    run.checkpoints.load_weights(weights, step)
     model.load_state_dict(weights)
     return model, stood.curve
 

@@ -57,6 +57,7 @@ _OF_THE_RESULT = frozenset(
         *_SIZES,
         *("features", "table_dimensions", "batch", "epochs", "learning_rate_scale"),
         *("table_learning_rate", "dropout", "negatives_kept", "sampling_corrected"),
+        *("learning_rate_decay", "tower_rates", "task_weights", "table_start"),
         *("attribution_ms", "max_examples", "seed"),
     }
 )

@@ -12,8 +12,15 @@ class MultiTaskLoss(nn.Module):
     """The loss of a worker's examples, such that its mean over workers is that of all of them.
 
     Each task's is the mean by weight over the examples whose label is known; a task without
-    any costs nothing.
+    any costs nothing. `scales`, one or (tasks,), say what each task counts.
     """
+
+    scales: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Made anew from the examples whenever training begins or goes on: no part of the model.
+        self.register_buffer("scales", torch.ones(()), persistent=False)
 
     def forward(
         self, logits: Tensor, labels: Tensor, mask: Tensor, weights: Tensor
@@ -31,4 +38,4 @@ class MultiTaskLoss(nn.Module):
         losses = binary_cross_entropy_with_logits(logits, labels, reduction="none") * known
         # Without known labels both are 0.
         tasks = losses.sum(0) / total.clamp(min=torch.finfo(total.dtype).tiny)
-        return tasks.mean(), tasks.detach()
+        return (tasks * self.scales).mean(), tasks.detach()

@@ -46,7 +46,9 @@ class HeavyRanker(nn.Module):
         inputs = len(schema.continuous) + len(schema.binary)
         inputs += sum(e.dimensions for e in schema.embeddings)
         if has_tables(schema, settings):
-            self.tables = table_collection(schema) if collection is None else collection
+            if collection is None:
+                collection = table_collection(schema, start=settings.table_start)
+            self.tables = collection
             inputs += sum(given.dimensions for given in schema.discrete)
         self.mask_net = MaskNet(
             settings.form,
@@ -86,8 +88,13 @@ def has_tables(schema: Schema, settings: HeavyRankerSettings) -> bool:
     return settings.tables and bool(schema.discrete)
 
 
-def table_collection(schema: Schema, device: str = "cpu") -> EmbeddingBagCollection:
-    """A table by discrete input, named as it is; `device` meta: its rows are made elsewhere."""
+def table_collection(
+    schema: Schema, device: str = "cpu", *, start: float = 0.1
+) -> EmbeddingBagCollection:
+    """A table by discrete input, named as it is; `device` meta: its rows are made elsewhere.
+
+    Rows begin within ± `start`.
+    """
     from torchrec import EmbeddingBagCollection, EmbeddingBagConfig
 
     return EmbeddingBagCollection(
@@ -97,9 +104,8 @@ def table_collection(schema: Schema, device: str = "cpu") -> EmbeddingBagCollect
                 embedding_dim=given.dimensions,
                 num_embeddings=given.buckets,
                 feature_names=[given.name],
-                # Of the size of what the norms leave of other inputs, divided by ten.
-                weight_init_min=-0.1,
-                weight_init_max=0.1,
+                weight_init_min=-start,
+                weight_init_max=start,
             )
             for given in schema.discrete
         ],

@@ -17,6 +17,11 @@ RAMP_SHARE = 0.1
 """Of all steps: no ramp is longer, or a short run would end before it learns at its rate."""
 
 
+def decayed(step: int, total_steps: int) -> float:
+    """By what the rate of a step, counted from 1, is multiplied: falls linearly to nearly 0."""
+    return 1 - min(step - 1, total_steps - 1) / total_steps
+
+
 def ramped(rate: float, ramp_steps: int, step: int) -> float:
     """The learning rate of a step, counted from 1: rises linearly to `rate`, then stays."""
     return rate * min(1.0, step / ramp_steps)
@@ -26,12 +31,20 @@ class RampedAdam:
     """Fused Adam over all parameters but tables, by groups that are named as tasks are."""
 
     def __init__(
-        self, named: Iterable[tuple[str, nn.Parameter]], scale: float, total_steps: int
+        self,
+        named: Iterable[tuple[str, nn.Parameter]],
+        scale: float,
+        total_steps: int,
+        *,
+        alike: bool = False,
+        decays: bool = False,
     ) -> None:
-        """`scale` multiplies the published learning rates.
+        """`scale` multiplies the published learning rates; `alike`: towers have the backbone's.
 
-        Raises `ValueError` for a task without parameters.
+        `decays`: all rates fall to nearly 0 at the end. Raises `ValueError` for a task without
+        parameters.
         """
+        self._decay_steps = total_steps if decays else None
         self.names: dict[str, nn.Parameter] = {}
         groups: dict[str, list[nn.Parameter]] = {task.name: [] for task in TASKS}
         groups[BACKBONE] = []
@@ -44,6 +57,8 @@ class RampedAdam:
         longest = max(1, round(total_steps * RAMP_SHARE))
         rates = {task.name: (task.learning_rate, task.ramp_steps) for task in TASKS}
         rates[BACKBONE] = (BACKBONE_LEARNING_RATE, BACKBONE_RAMP_STEPS)
+        if alike:
+            rates = dict.fromkeys(rates, rates[BACKBONE])
         self._rates = {
             name: (rate * scale, min(steps, longest)) for name, (rate, steps) in rates.items()
         }
@@ -66,7 +81,8 @@ class RampedAdam:
         """Set the learning rates of a step, counted from 1."""
         for group in self.adam.param_groups:
             rate, steps = self._rates[group["name"]]
-            group["lr"] = ramped(rate, steps, step)
+            left = decayed(step, self._decay_steps) if self._decay_steps else 1.0
+            group["lr"] = ramped(rate, steps, step) * left
 
     def rates(self) -> dict[str, float]:
         """Learning rates by group, as they are now."""

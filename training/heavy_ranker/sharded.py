@@ -5,8 +5,11 @@ import os
 import warnings
 from collections import deque
 from collections.abc import Iterator, Mapping
+from math import isfinite, log, log1p
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -21,6 +24,7 @@ from torchrec.optim.rowwise_adagrad import RowWiseAdagrad
 from actors.features.inputs import Schema
 from cluster.ranker_settings import HeavyRankerSettings
 from training.heavy_ranker.batches import Place
+from training.heavy_ranker.beginning import Doubles, InputStatistics
 from training.heavy_ranker.loss import MultiTaskLoss
 from training.heavy_ranker.model import HeavyRanker, has_tables, table_collection
 from training.heavy_ranker.optimisers import RampedAdam
@@ -83,7 +87,9 @@ class ShardedRanker:
         torch.manual_seed(seed)
         self._with_tables = has_tables(schema, settings)
         # With dense parts the same everywhere, each worker draws its own shards' beginnings.
-        tables = table_collection(schema, "meta") if self._with_tables else None
+        tables = None
+        if self._with_tables:
+            tables = table_collection(schema, "meta", start=settings.table_start)
         learner = Learner(HeavyRanker(schema, settings, tables))
         torch.manual_seed(_drawn(seed, 0))
         sharder: Any = _Sharder(settings.sharding)
@@ -102,7 +108,34 @@ class ShardedRanker:
             for name, parameter in self.model.named_parameters()
             if ".tables." not in name
         ]
-        self.optimiser = RampedAdam(dense, settings.learning_rate_scale, total_steps)
+        self.optimiser = RampedAdam(
+            dense,
+            settings.learning_rate_scale,
+            total_steps,
+            alike=settings.tower_rates == "backbone",
+            decays=settings.learning_rate_decay == "linear",
+        )
+
+    def weigh(self, scales: npt.NDArray[np.float32]) -> None:
+        """What each task counts in the loss, (tasks,); 1 until told otherwise."""
+        self.model.module.loss.scales = torch.from_numpy(scales).to(self.device)
+
+    @torch.no_grad()
+    def begin(self, inputs: InputStatistics, rates: Doubles) -> None:
+        """Begin with what is known of the examples: all workers call this with the same.
+
+        Continuous inputs are normed by their statistics, and every task predicts its base rate;
+        of a task whose rate is no number nothing is changed.
+        """
+        ranker: HeavyRanker = self.model.module.ranker
+        norm = ranker.preprocessing.input_norm
+        norm.running_mean.copy_(torch.from_numpy(inputs.mean))
+        norm.running_var.copy_(torch.from_numpy(inputs.variance))
+        for task, rate in zip(ranker.tasks, rates.tolist(), strict=True):
+            if isfinite(rate):
+                last: Any = ranker.towers.layers[task][-1]  # type: ignore[index]
+                last.weight.zero_()
+                last.bias.fill_(log(rate) - log1p(-rate))
 
     def steps(
         self, batches: Iterator[tuple[Place, Batch]], done: int

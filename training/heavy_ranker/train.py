@@ -13,6 +13,7 @@ from torch._C._distributed_c10d import HashStore
 
 from cluster.ranker_settings import HeavyRankerSettings
 from training.heavy_ranker.batches import Place, ReadAhead, n_steps, stream
+from training.heavy_ranker.beginning import base_rates, entropy_scales, input_statistics
 from training.heavy_ranker.calibration import NegativeSampling
 from training.heavy_ranker.checkpoints import Checkpoints, Stood
 from training.heavy_ranker.curve import Recorder
@@ -71,6 +72,9 @@ def train_loop(run: Run, device: torch.device, progress: Progress = silent) -> N
     epoch_steps = n_steps(examples, sampling, settings.batch, run.seed, n_workers)
     total_steps = epoch_steps * settings.epochs
     ranker = ShardedRanker(schema, settings, run.seed, total_steps, device)
+    rates = base_rates(examples, sampling)
+    if settings.task_weights == "entropy":
+        ranker.weigh(entropy_scales(rates))
     checkpoints = run.checkpoints
     stood = checkpoints.newest()
     if stood is not None:
@@ -81,6 +85,8 @@ def train_loop(run: Run, device: torch.device, progress: Progress = silent) -> N
         stood = Stood(0, Place(), ())
         if run.start is not None:
             ranker.begin_with(read_weights(run.start, schema, settings))
+        else:
+            ranker.begin(input_statistics(examples), rates)
     saved, place = stood.step, stood.place
     recorder = Recorder(run.folder / "scalars", stood.step, stood.curve, settings.batch)
     found = stream(
