@@ -6,11 +6,14 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
+import torch
+
 from actors.features.inputs import RankerInputs
 from actors.features.registry import schema_for
 from actors.models import HEAVY_RANKER, HEAVY_RANKER_SCHEMA, PROBLEMS
 from actors.ranker import Floats, RankerUnavailable
 from cluster.artifacts import ArtifactStore
+from cluster.ranker_settings import HeavyRankerSettings
 from cluster.settings import Settings
 from training.heavy_ranker.scoring import HeavyRankerModel
 
@@ -100,5 +103,19 @@ def read_model(artifacts: ArtifactStore, version: str, settings: Settings) -> He
     artifact = artifacts.open(HEAVY_RANKER, version, schema_version=HEAVY_RANKER_SCHEMA)
     ranker = settings.heavy_ranker
     return HeavyRankerModel.read(
-        artifact.folder, schema_for(settings), precision=ranker.precision, threads=ranker.threads
+        artifact.folder,
+        schema_for(settings),
+        precision=ranker.precision,
+        threads=ranker.threads,
+        device=_device(ranker),
     )
+
+
+def _device(settings: HeavyRankerSettings) -> torch.device | None:
+    """The GPU that was asked for; None where there is none, or the CPU is to score."""
+    if not settings.gpus:
+        return None
+    if not torch.cuda.is_available():
+        _LOG.warning("heavy_ranker.gpus is %s, but there is none here", settings.gpus)
+        return None
+    return torch.device("cuda")

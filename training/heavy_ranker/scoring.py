@@ -13,6 +13,7 @@ import torch
 from actors.features.inputs import Level, RankerInputs, Schema
 from actors.features.tasks import TASK_NAMES
 from actors.stores.kernels import writable
+from training.heavy_ranker.device_network import DeviceNetwork
 from training.heavy_ranker.exported import Exported, read_exported
 from training.heavy_ranker.first_layer import FirstLayer, SharedProducts
 from training.heavy_ranker.float_network import FloatNetwork
@@ -36,13 +37,20 @@ _log = logging.getLogger(__name__)
 class HeavyRankerModel:
     """Probabilities of engagements with candidates; may be used by several threads at once."""
 
-    def __init__(self, model: Exported, precision: Precision = "fp32", threads: int = 1) -> None:
-        """`threads` compute at once, all callers together.
+    def __init__(
+        self,
+        model: Exported,
+        precision: Precision = "fp32",
+        threads: int = 1,
+        device: torch.device | None = None,
+    ) -> None:
+        """`threads` compute at once, all callers together; on a `device`, if one is given, what
+        is above the inputs, in fp32.
 
         A precision that this machine computes wrongly or slower falls back to fp32, with a
         warning; `precision` says which it is.
         """
-        if not supported(precision):
+        if device is None and not supported(precision):
             _log.warning("this CPU has no instructions for %s: scoring in fp32", precision)
             precision = "fp32"
         self.precision: Precision = precision
@@ -50,7 +58,11 @@ class HeavyRankerModel:
         self.tasks = model.tasks
         """Those it predicts; the others' probabilities are 0."""
         self._columns = SharedColumns(model)
-        self._network = _network(model, self._columns, precision)
+        self._network: _Network | DeviceNetwork
+        if device is None:
+            self._network = _network(model, self._columns, precision)
+        else:
+            self._network = DeviceNetwork(model, self._columns, device)
         self._shapes = InputShapes(model.schema)
         self._calibration = model.calibration
         self._heads = np.array([TASK_NAMES.index(task) for task in model.tasks])
@@ -64,12 +76,13 @@ class HeavyRankerModel:
         *,
         precision: Precision = "fp32",
         threads: int = 1,
+        device: torch.device | None = None,
     ) -> HeavyRankerModel:
         """The model in a folder, checked to read `expected_schema` and to give probabilities.
 
         Raises `ValueError` for a model that must not be served, and what reading files raises.
         """
-        model = cls(read_exported(folder, expected_schema), precision, threads)
+        model = cls(read_exported(folder, expected_schema), precision, threads, device)
         model.check()
         return model
 
@@ -90,9 +103,15 @@ class HeavyRankerModel:
         if not n:
             return probabilities
         author_rows = writable(inputs.author_rows, np.int64)
-        first = self._network.first
         viewer = self._columns.rows(inputs, Level.VIEWER)
         authors = self._columns.rows(inputs, Level.AUTHOR)
+        network = self._network
+        if isinstance(network, DeviceNetwork):
+            posts = self._columns.rows(inputs, Level.POST)
+            h, _, _ = self._columns.hidden(viewer, authors, posts, author_rows)
+            probabilities[:, self._heads] = self._calibrated(network.logits(h))
+            return probabilities
+        first = network.first
         ours = self._chunks.map(lambda _: first.viewer(viewer), 1)[0]
         shared = SharedProducts.empty(len(authors), first.outputs)
         self._chunks.map(
@@ -103,7 +122,7 @@ class HeavyRankerModel:
             posts = self._columns.rows(inputs, Level.POST, cut)
             rows = author_rows[cut]
             h, means, scales = self._columns.hidden(viewer, authors, posts, rows)
-            logits = self._network.logits(h, shared, rows, means, scales)
+            logits = network.logits(h, shared, rows, means, scales)
             probabilities[cut, self._heads] = self._calibrated(logits)
 
         self._chunks.map(score, n)

@@ -54,6 +54,18 @@ def test_probabilities_are_those_of_the_specification(
     np.testing.assert_allclose(found, wanted, atol=3e-6)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_a_device_gives_the_same(form: dict[str, Any], tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    schema = schema_of()
+    tensors, described = draw_model(schema, rng, **form)
+    inputs = draw_inputs(schema, 300, 70, rng)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = HeavyRankerModel.read(write_model(tmp_path, tensors, described), schema, device=device)
+    wanted = plainly_scored(tensors, described, inputs)
+    np.testing.assert_allclose(model.score(inputs), wanted, atol=3e-6)
+
+
 @pytest.mark.parametrize("at", [0, 1, 2])
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_inputs_may_all_be_of_one_level(at: int, precision: Precision, tmp_path: Path) -> None:
