@@ -1,12 +1,18 @@
-"""The candidate stage: all sources over two shards, and what is built on it, over HTTP."""
+"""The candidate stage: all sources over two shards, and what is built on it, over HTTP.
+
+With `--ranker laptop` or `--ranker twitter` also For You ranked by a heavy ranker of that preset's
+inputs and sizes, whose weights are drawn: what it takes does not depend on them.
+"""
 
 import argparse
 import contextlib
+import json
 import os
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +21,10 @@ from benchmarks.load import measure
 from benchmarks.report import emit, percentiles
 from benchmarks.system import RunningSystem, running_system
 from benchmarks.worlds import DenseWorld
+from cluster.settings import PRESETS
+
+if TYPE_CHECKING:
+    from cluster.artifacts import ArtifactStore
 
 _TRAINED = ("simclusters", "twhin", "light_ranker")
 """Real Graph is a lookup at the time of a request, and takes minutes to learn from this."""
@@ -24,6 +34,15 @@ _SETTINGS: dict[str, Any] = {
     # Every request does all of the work, whoever asked a moment ago.
     "sources": {"cached": {"ttl_ms": 0}},
 }
+_RANKERS: dict[str, dict[str, Any]] = {
+    "laptop": {},
+    "twitter": {
+        "training": {"twhin": {"epochs": 1, "dimensions": 200}, "max_examples": 20_000},
+        "heavy_ranker": PRESETS["twitter"]["heavy_ranker"] | {"threads": 2},
+        "http": {"deadline_ms": 10_000},
+    },
+}
+_LOADED_WITHIN_S = 120.0
 _STAGES = ("viewer_context", "candidates", "hydration")
 
 
@@ -32,16 +51,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--requests", type=int, default=400)
+    parser.add_argument("--ranker", choices=("laptop", "twitter"))
     arguments, _ = parser.parse_known_args()
     world = DenseWorld(100_000, 80, 1_000_000, 10_000_000, communities=500)
     if arguments.quick:
         world = DenseWorld(10_000, 80, 100_000, 800_000, communities=50)
-    with running_system(**_SETTINGS) as system:
+    settings = _SETTINGS | (_RANKERS[arguments.ranker] if arguments.ranker else {})
+    with running_system(**settings) as system:
         trained = _fill(system, world)
         users = np.random.default_rng(1).choice(world.user_ids(), arguments.requests).tolist()
         figures = {"trained": trained, "at_rest": _measured(system, users)}
         with arriving(system, world, _EVENTS_PER_S):
             figures[f"with_{_EVENTS_PER_S}_events_per_s"] = _measured(system, users)
+        if arguments.ranker:
+            figures["heavy_ranker"] = {"preset": arguments.ranker, **_ranked(system, users)}
     emit("candidates", figures, world=vars(world))
 
 
@@ -65,6 +88,51 @@ def _measured(system: RunningSystem, users: list[int]) -> dict[str, Any]:
             system, [f"/v1/users/{u}/follow-recommendations?limit=20" for u in users]
         ),
     }
+
+
+def _ranked(system: RunningSystem, users: list[int]) -> dict[str, Any]:
+    """For You once a heavy ranker serves."""
+    from cluster.artifacts import ArtifactStore
+    from cluster.commands.training import activate, train
+
+    for _ in train(system.settings, "aggregates", None, True, lambda _: None):
+        pass
+    version = _drawn_ranker(system, ArtifactStore(system.settings.data_dir / "artifacts"))
+    activate(system.settings, "heavy_ranker", version)
+    deadline = time.monotonic() + _LOADED_WITHIN_S
+    while _model_of_a_page(system, users[0]) != version:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"heavy_ranker {version} does not score")
+        time.sleep(0.2)
+    paths = [f"/v1/timelines/for-you/{u}?limit=35" for u in users]
+    with urllib.request.urlopen(_request(system, paths[0])) as answer:
+        timings_ms = json.load(answer)["timings_ms"]
+    return {"for_you_http": _http(system, paths), "timings_ms_of_one": timings_ms}
+
+
+def _drawn_ranker(system: RunningSystem, artifacts: "ArtifactStore") -> str:
+    from actors.features.registry import schema_for
+    from actors.features.tasks import TASK_NAMES
+    from training.heavy_ranker.export import export
+    from training.heavy_ranker.model import HeavyRanker
+
+    schema, settings = schema_for(system.settings), system.settings.heavy_ranker
+    with artifacts.writing("heavy_ranker", schema_version=1) as draft:
+        model = HeavyRanker(schema, settings).eval()
+        export(model, schema, settings, dict.fromkeys(TASK_NAMES, (1.0, 0.0)), draft.folder)
+    return str(draft.version)
+
+
+def _model_of_a_page(system: RunningSystem, user_id: int) -> str:
+    path = f"/v1/timelines/for-you/{user_id}?limit=1"
+    with urllib.request.urlopen(_request(system, path)) as answer:
+        return str(json.load(answer)["model_version"])
+
+
+def _request(system: RunningSystem, path: str) -> urllib.request.Request:
+    host, port = system.address
+    headers = {"Authorization": f"Bearer {system.token}"}
+    return urllib.request.Request(f"http://{host}:{port}{path}", headers=headers)
 
 
 def _candidate_stage(system: RunningSystem, users: list[int]) -> dict[str, Any]:
