@@ -167,6 +167,8 @@ def newest(
     int64[3, ≥ limit] in order and returns the count; `scratch` is int64[3, ≥ 3 limit].
     """
     count = 0
+    if limit < 1:
+        return count
     for s in range(len(rows)):
         node = nodes[s]
         if node < 0 or rows[s, MAX_MS] < min_ms:

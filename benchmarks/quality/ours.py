@@ -64,7 +64,7 @@ SIZES: dict[str, Any] = {
         "twhin": {"holdout_share": 0.01, "in_batch_negatives": 500, "global_negatives": 500}
     },
 }
-"""About 1,500 candidates, more signals than a page needs, and thresholds of small worlds."""
+"""Some 600 to 2,200 candidates, more signals than a page needs, and thresholds of small worlds."""
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,6 @@ CURVE_STEPS = 50
 """Steps of which the curve has the mean loss."""
 
 
-def configuration(folder: Path, settings: TwhinSettings, seed: int) -> dict[str, Any]:
-    """What a worker is told: edges lie in `folder/edges`, checkpoints in `folder/checkpoints`."""
-    return {"folder": str(folder), "settings": settings.model_dump(), "seed": seed}
-
-
 def train_worker(config: Mapping[str, Any]) -> None:
     """Train as one of the workers of the process group; Ray Train calls this in each."""
     settings = TwhinSettings(**config["settings"])
