@@ -196,6 +196,9 @@ def train(
     force: Annotated[bool, typer.Option(help="With `all`: train fresh models again.")] = False,
     watch: Annotated[bool, typer.Option(help="Stay, and train each model when it is due.")] = False,
     every: Annotated[float, typer.Option(min=1, help="Seconds between looks, with --watch.")] = 60,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Of twhin and heavy_ranker, by Ray Train.")
+    ] = None,
     as_json: AsJson = False,
     data_dir: DataDir = None,
     preset: Preset = None,
@@ -204,6 +207,9 @@ def train(
     settings = _settings(data_dir, preset)
     from cluster.commands import training
 
+    name = name.replace("-", "_")
+    if workers is not None:
+        settings = training.with_workers(settings, workers)
     instant = _instant(as_of)
     force = force or not (name == training.ALL or watch)
     while True:

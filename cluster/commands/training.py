@@ -67,6 +67,14 @@ def train(
             }
 
 
+def with_workers(settings: Settings, workers: int) -> Settings:
+    """Settings under which models that several workers can train have that many."""
+    twhin = settings.training.twhin.model_copy(update={"workers": workers})
+    ranker = settings.heavy_ranker.model_copy(update={"workers": workers})
+    jobs = settings.training.model_copy(update={"twhin": twhin})
+    return settings.model_copy(update={"training": jobs, "heavy_ranker": ranker})
+
+
 def activate(settings: Settings, name: str, version: str) -> None:
     """Make a version that is there serve: an older one, to go back.
 
