@@ -17,12 +17,13 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST
 from ray import serve
 from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 
 from actors.features.inputs import RankerInputs
 from actors.models import Models
-from actors.ranker import Floats, RankerUnavailable
+from actors.ranker import NO_RANKER, Floats, RankerUnavailable
 from actors.ray_router import KEEPER, connect_log, connect_router
 from actors.warm import prefer_short_waits, warm
 from cluster import bodies
@@ -55,6 +56,8 @@ _FLUSH_TIMEOUT_S = 60.0
 PAGE_THREADS = 8
 EVENT_THREADS = 4
 _SERVING_TIMEOUT_S = 0.2
+_OUTAGES = (RayError, RayServeException, TimeoutError, RuntimeError)
+"""What a deployment that is overloaded, restarting or gone raises."""
 _VERSIONS_TOLD = 3
 _NO_TIMEOUT_S = 1e9
 """Whoever asked the deployment keeps the time."""
@@ -318,7 +321,7 @@ class _RankerElsewhere:
             return found
         try:
             found = self._handle.serving.remote(version).result(timeout_s=_SERVING_TIMEOUT_S)
-        except (RayError, TimeoutError):
+        except _OUTAGES:
             found = None
         # The versions told of are few: those of the last activations.
         recent = list(self._told.items())[-_VERSIONS_TOLD:]
@@ -326,10 +329,15 @@ class _RankerElsewhere:
         return found
 
     def score(self, version: str, inputs: RankerInputs, timeout_s: float) -> Floats:
+        asked = None
         try:
             asked = self._handle.score.remote(version, ray.put(inputs))
-            found: Floats = asked.result(timeout_s=timeout_s)
-        except (RayError, TimeoutError, LookupError, RuntimeError) as error:
+            found: Floats = asked.result(timeout_s=max(timeout_s, 0.0))
+        except _OUTAGES as error:
+            if asked is not None:
+                asked.cancel()  # type: ignore[no-untyped-call]
+            # A replica that was replaced has to load the version again.
+            self._told.pop(version, None)
             raise RankerUnavailable(str(error)) from error
         return found
 
@@ -369,12 +377,16 @@ class Timeline:
                 raise LogUnavailable("the archive's keeper does not run") from error
             ray.get(keeper.flush.remote(), timeout=_FLUSH_TIMEOUT_S)
 
+        rankers = _load_rankers(settings) if ranker is None else None
         self._service = Service(
             *(settings, router, models, appender, secret),
-            ranker=_RankerElsewhere(ranker) if ranker else _load_rankers(settings),
+            ranker=_RankerElsewhere(ranker) if ranker is not None else rankers or NO_RANKER,
             flush_archive=flush_archive,
             as_of_ms=as_of_ms,
         )
+
+        if rankers:
+            rankers.tell_refused = self._service.metrics.ranker_refused
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         # Serve names requests itself, and hands the names in.

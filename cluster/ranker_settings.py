@@ -39,10 +39,16 @@ class HeavyRankerSettings(Group):
     gpus: float = Field(0.0, ge=0)
     """Of each of them."""
     threads: int = Field(1, ge=1, le=256)
-    """Of one request's scoring on a CPU."""
+    """That score on a CPU, for all requests together."""
+    at_once: int = Field(4, ge=1)
+    """Requests that a process scores at the same time; others wait, as long as their deadlines
+    allow."""
     features: Literal["laptop", "twitter"] = "laptop"
     """Which inputs of the registry the model reads: a few hundred, or 2,117 continuous,
     59 binary and three vectors of 200 (published)."""
+    row_norm: bool = True
+    """A layer norm over the continuous and binary inputs of each example (published): it takes
+    away how far from usual an example is as a whole."""
     form: Literal["parallel", "serial"] = "parallel"
     """How mask blocks are put together (published: parallel)."""
     blocks: int = Field(4, ge=1, le=16)

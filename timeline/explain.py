@@ -220,8 +220,14 @@ def _predicted(row: Mapping[str, Any], weights: Mapping[str, float]) -> list[dic
         for name, value in row.items()
         if name.startswith(_PREDICTED) and not np.isnan(value)
     }
+    counted = found | {
+        # As `predictions.weighted_score` counts it: by the likelier of both heads.
+        name: max(found[name], found[f"{name}_v2"])
+        for name in ("is_good_clicked",)
+        if {name, f"{name}_v2"} <= found.keys()
+    }
     told: list[dict[str, Any]] = [
-        {"engagement": name, "probability": p, "adds": p * weights.get(name, 0.0)}
+        {"engagement": name, "probability": p, "adds": counted[name] * weights.get(name, 0.0)}
         for name, p in found.items()
     ]
     return sorted(told, key=lambda one: -abs(one["adds"]))

@@ -5,7 +5,7 @@ import numpy.typing as npt
 
 from actors.features.tasks import TASK_NAMES
 from actors.models import HEAVY_RANKER
-from actors.ranker import Ranker, RankerUnavailable
+from actors.ranker import NO_RANKER, Ranker, RankerUnavailable
 from timeline.candidates import Candidates, Floats
 from timeline.mixing import best_first
 from timeline.predictions import Predictions, weighted_score
@@ -32,6 +32,8 @@ def heavy_ranker(ranker: Ranker, query: Query, candidates: Candidates) -> Floats
     active = query.versions.get(HEAVY_RANKER)
     version = ranker.serving(active) if active else None
     if version is None or not len(candidates):
+        if active and ranker is not NO_RANKER:
+            query.note(HEAVY_RANKER)
         return candidates.scores
     known, scores = known_scores(query.cached, candidates.post_ids, version)
     if not known.all():
@@ -54,8 +56,10 @@ def _predict(
     if query.left_s() < _LEAST_S:
         return None
     inputs = fetch_inputs(query, candidates)
+    if query.left_s() < _LEAST_S:
+        return None
     try:
-        found = ranker.score(version, inputs, query.left_s())
+        found = ranker.score(version, inputs, query.left_s() - _LEAST_S)
     except RankerUnavailable:
         return None
     if found.shape != (len(candidates), len(TASK_NAMES)) or not np.isfinite(found).all():

@@ -66,6 +66,16 @@ class Metrics:
             registry=registry,
         )
 
+        self._refused = Counter(
+            "murmuration_refused_rankers",
+            "Versions of the heavy ranker that this process does not score with",
+            registry=registry,
+        )
+
+    def ranker_refused(self, version: str) -> None:
+        """Count a version that must not score."""
+        self._refused.inc()
+
     def answered(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count one HTTP answer; `route` is a path template."""
         self._requests.labels(route, method, str(status)).inc()

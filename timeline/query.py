@@ -109,10 +109,10 @@ class Query:
         """
         asked = {shard: [*questions, AskApplied()] for shard, questions in wave.items()}
         gathered = self.router.ask(asked, self.left_s() * share)
-        told = [reply.answers.pop() for reply in gathered.replies.values()]
-        self.applied.append({lane: at for one in told for lane, at in one.items()})
         stale_ms = self.settings.shards.stale_after_ms
         fresh = {s: r for s, r in gathered.replies.items() if r.lag_ms <= stale_ms}
+        told = [reply.answers.pop() for reply in fresh.values()]
+        self.applied.append({lane: at for one in told for lane, at in one.items()})
         for shard in wave:
             if shard not in fresh:
                 self.note(f"shard_{shard}")

@@ -39,8 +39,8 @@ SAMPLE = 0.05
 """Share of the candidates found but not shown whose features are kept too."""
 
 _LOG = logging.getLogger(__name__)
-_CAPACITY = 128
-"""Pages that may wait: some 0.5 MB each."""
+_CAPACITY = 48
+"""Pages that may wait: 2 MB each, and under preset `twitter`, whose inputs they hold, 8 MB."""
 _TOGETHER = 32
 """Pages recorded by one append."""
 _LINGER_S = 0.5

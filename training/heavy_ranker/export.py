@@ -26,7 +26,10 @@ from training.heavy_ranker.calibration import as_json
 from training.heavy_ranker.model import HeavyRanker, has_tables, table_collection
 
 MODEL, TENSORS = "model.json", "model.safetensors"
-_SIZES = ("form", "blocks", "mask_width", "block_width", "backbone", "towers", "tables")
+_SIZES = (
+    *("row_norm", "form", "blocks", "mask_width", "block_width", "backbone", "towers"),
+    "tables",
+)
 
 
 def export(
@@ -107,6 +110,7 @@ def _folded(model: HeavyRanker) -> dict[str, Tensor]:
     for name, tensor in model.state_dict().items():
         if own := exported_name(name):
             tensors[own] = tensor.detach().float().cpu().clone().contiguous()
+    _silence_unseen(tensors)
     for i, norm in enumerate(model.towers.norms):
         if not isinstance(norm, SyncedBatchNorm):
             continue
@@ -116,6 +120,23 @@ def _folded(model: HeavyRanker) -> dict[str, Tensor]:
             tensors[f"towers.{task}.{i}.weight"].mul_(scale[:, None])
             tensors[f"towers.{task}.{i}.bias"].sub_(mean).mul_(scale)
     return tensors
+
+
+def _silence_unseen(tensors: dict[str, Tensor]) -> None:
+    """Inputs that were the same in all examples say nothing, whatever they are when served.
+
+    Models that are made after the examples, such as the vectors of a first TwHIN, fill them
+    then; no gradient ever reached what reads them. Learning goes on from there when they vary.
+    """
+    constant = tensors["input_norm.var"] == 0
+    tensors["input_norm.weight"][constant] = 0.0
+    for name, weight in tensors.items():
+        parts = name.split(".")
+        if parts[0] == "embedding_norms" and parts[-1] == "weight":
+            bias = tensors[name.removesuffix("weight") + "bias"]
+            # What norms a vector of zeros keeps its first weight, and learns a shift.
+            if bool((weight == 1).all()) and bool((bias != 0).any()):
+                weight.zero_()
 
 
 def _schema_json(schema: Schema) -> dict[str, Any]:

@@ -65,8 +65,10 @@ class Exported:
     input_scale: Floats
     input_bias: Floats
     """Of continuous inputs after their logarithm: (x − mean) · scale + bias."""
+    row_norm: bool
+    """Whether each row's continuous and binary inputs are brought to mean 0 and deviation 1."""
     layer_norm: Norm
-    """Of continuous and binary inputs."""
+    """Scale and shift of continuous and binary inputs after that."""
     embedding_norms: dict[str, Norm]
     tables: dict[str, Floats]
     """By discrete input; empty where the model reads none."""
@@ -95,6 +97,9 @@ def read_exported(folder: Path, expected: Schema) -> Exported:
     form = described["form"]
     if form not in ("parallel", "serial"):
         raise ValueError(f"form {form!r}: expected parallel or serial")
+    row_norm = dict(described.get("settings") or {}).get("row_norm", True)
+    if not isinstance(row_norm, bool):
+        raise ValueError(f"row_norm {row_norm!r}: expected true or false")
     _check_schema(schema_of(described["schema"]), expected)
     tasks = _tasks(described["tasks"])
     calibration = _calibration(described["calibration"], tasks)
@@ -134,6 +139,7 @@ def read_exported(folder: Path, expected: Schema) -> Exported:
             np.float32
         ),
         input_bias=input_norm.bias,
+        row_norm=row_norm,
         layer_norm=layer_norm,
         embedding_norms=norms,
         tables=tables,

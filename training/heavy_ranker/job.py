@@ -51,7 +51,10 @@ HEAVY_RANKER_SCHEMA = 1
 MIN_EXAMPLES = 200
 MIN_POSITIVES = 20
 
-_SIZES = ("form", "blocks", "mask_width", "block_width", "backbone", "towers", "tables")
+_SIZES = (
+    *("row_norm", "form", "blocks", "mask_width", "block_width", "backbone", "towers"),
+    "tables",
+)
 _OF_THE_RESULT = frozenset(
     {
         *_SIZES,
@@ -76,7 +79,7 @@ def train(
 
     The latest examples are not learnt from: one half of them calibrates, the other judges.
     Works in a private folder of the data directory, which a job that was cut off leaves behind
-    for the next one to go on from.
+    for the next one to go on from, as long as the archive has not grown.
 
     Raises `TrainingError`, naming what is missing, where there is too little to learn from or
     another job works in the folder; nothing is written then.
@@ -214,12 +217,13 @@ class _Before:
         artifact = artifacts.open(HEAVY_RANKER, manifest.version)
         told = artifact.json("model.json")
         fits = told["schema"]["fingerprint"] == schema.fingerprint
+        fits &= tuple(told["tasks"]) == TASK_NAMES
         own = HeavyRankerSettings.model_validate({**settings.model_dump(), **told["settings"]})
         same = all(getattr(own, size) == getattr(settings, size) for size in _SIZES)
         return cls(
             artifact.folder,
             fits,
-            fits and same and tuple(told["tasks"]) == TASK_NAMES,
+            fits and same,
             int(manifest.metrics["held_out_from_ms"]),
             schema,
             own,
@@ -261,6 +265,12 @@ def _examples(
         max_examples=ranker.max_examples,
         seed=ranker.seed,
     )
+    if len(found) < MIN_EXAMPLES:
+        # Said before what may take a replay of the whole archive.
+        raise TrainingError(
+            f"what was shown since {since_ms} ms makes {len(found)} examples; at least"
+            f" {MIN_EXAMPLES} are needed"
+        )
     written = example_files.write_examples(
         folder,
         settings,

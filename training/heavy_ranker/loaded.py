@@ -10,7 +10,7 @@ import torch
 
 from actors.features.inputs import RankerInputs
 from actors.features.registry import schema_for
-from actors.models import HEAVY_RANKER, HEAVY_RANKER_SCHEMA, PROBLEMS
+from actors.models import HEAVY_RANKER, HEAVY_RANKER_SCHEMA
 from actors.ranker import Floats, RankerUnavailable
 from cluster.artifacts import ArtifactStore
 from cluster.ranker_settings import HeavyRankerSettings
@@ -31,25 +31,23 @@ class LoadedRankers:
     loudly, and the old one serves on. Thread-safe.
     """
 
-    def __init__(
-        self,
-        artifacts: ArtifactStore,
-        settings: Settings,
-        refused: Callable[[str, str], None] = lambda version, why: None,
-    ) -> None:
-        """`refused(version, why)` is told of versions that are not served."""
+    def __init__(self, artifacts: ArtifactStore, settings: Settings) -> None:
         self._artifacts = artifacts
         self._settings = settings
-        self._tell_refused = refused
+        self.tell_refused: Callable[[str], None] = lambda version: None
+        """Is told of versions that are not served."""
         self._models: OrderedDict[str, HeavyRankerModel] = OrderedDict()
         self._refused_s: dict[str, float] = {}
         self._loading: str | None = None
         self._lock = threading.Lock()
+        self._turns = threading.BoundedSemaphore(settings.heavy_ranker.at_once)
 
     def serving(self, version: str) -> str | None:
         """The version that scores in the place of `version`; begins to load it where it must."""
         with self._lock:
             if version in self._models:
+                # What serves last is kept longest, also after going back to an older version.
+                self._models.move_to_end(version)
                 return version
             refused_s = self._refused_s.get(version)
             again = refused_s is None or time.monotonic() - refused_s > _RETRY_S
@@ -74,22 +72,29 @@ class LoadedRankers:
                 self._models.popitem(last=False)
 
     def score(self, version: str, inputs: RankerInputs, timeout_s: float) -> Floats:
-        """Probabilities (n, tasks), in time or not. Raises `RankerUnavailable`."""
+        """Probabilities (n, tasks). Raises `RankerUnavailable`, also where it is not its turn
+        within `timeout_s`; once begun it is not interrupted."""
         model = self._models.get(version)
         if model is None:
+            self.serving(version)
             raise RankerUnavailable(f"heavy_ranker {version} is not loaded")
+        if not self._turns.acquire(timeout=max(timeout_s, 0.0)):
+            raise RankerUnavailable(f"heavy_ranker {version} is overloaded")
         try:
             return model.score(inputs)
-        except (ValueError, RuntimeError) as error:
-            raise RankerUnavailable(f"heavy_ranker {version}: {error}") from error
+        except Exception as error:
+            raise RankerUnavailable(f"heavy_ranker {version}: {error!r}") from error
+        finally:
+            self._turns.release()
 
     def _load(self, version: str) -> None:
         try:
             self.load(version)
-        except PROBLEMS as error:
-            _LOG.error("heavy_ranker %s is not served: %s", version, error)
+        except Exception as error:
+            # Whatever it is, the version must not be tried again by each request.
+            _LOG.error("heavy_ranker %s is not served: %r", version, error)
             self._refused_s[version] = time.monotonic()
-            self._tell_refused(version, str(error))
+            self.tell_refused(version)
         finally:
             with self._lock:
                 self._loading = None

@@ -39,7 +39,9 @@ class HeavyRanker(nn.Module):
         """`collection`: the tables (by `table_collection`), elsewhere than in this process."""
         super().__init__()
         self.tasks = tuple(task.name for task in TASKS)
-        self.preprocessing = DoubleNormLog(len(schema.continuous), len(schema.binary))
+        self.preprocessing = DoubleNormLog(
+            len(schema.continuous), len(schema.binary), row_norm=settings.row_norm
+        )
         self.embedding_norms = EmbeddingNorms({e.name: e.dimensions for e in schema.embeddings})
         self.tables: nn.Module | None = None
         self.table_columns = TableColumns(tuple(given.name for given in schema.discrete))

@@ -77,13 +77,22 @@ def could_be_shown(state: ShardState, post_ids: Ids, author_ids: Ids) -> npt.NDA
 
 def _whole(settings: Settings) -> ShardState:
     """An empty state that takes every user's events, of the capacity of all shards together."""
-    shards, graph = settings.shards, settings.graph
+    shards, graph, vectors = settings.shards, settings.graph, settings.vectors
     whole = settings.model_copy(
         update={
             "log": settings.log.model_copy(update={"lanes": 1}),
             "shards": shards.model_copy(update={"count": 1, "slice_rows": 65_536}),
             "graph": graph.model_copy(
                 update={"edges_per_segment": graph.edges_per_segment * shards.count}
+            ),
+            "aggregates": settings.aggregates.model_copy(
+                update={"bytes": settings.aggregates.bytes * shards.count}
+            ),
+            "vectors": vectors.model_copy(
+                update={
+                    name: getattr(vectors, name) * shards.count
+                    for name in ("max_recent", "max_posts", "max_entries")
+                }
             ),
         }
     )

@@ -14,17 +14,25 @@ EPS = 1e-5
 
 
 class DoubleNormLog(nn.Module):
-    """Signed logarithm, batch norm and clipping of continuous inputs; a layer norm of all."""
+    """Signed logarithm, batch norm and clipping of continuous inputs; a layer norm of all.
 
-    def __init__(self, n_continuous: int, n_binary: int) -> None:
+    Without `row_norm` there is no layer norm; its scale and shift stay 1 and 0.
+    """
+
+    def __init__(self, n_continuous: int, n_binary: int, *, row_norm: bool = True) -> None:
         super().__init__()
         self.input_norm = SyncedBatchNorm(n_continuous, momentum=INPUT_MOMENTUM, affine=True)
         self.layer_norm = nn.LayerNorm(n_continuous + n_binary, eps=EPS)
+        self._row_norm = row_norm
+        # What no gradient reaches, several workers' gradients are not waited for.
+        self.layer_norm.requires_grad_(row_norm)
 
     def forward(self, continuous: Tensor, binary: Tensor) -> Tensor:
         """Of shape (n, continuous + binary), from continuous (n, ·), any numbers, and binary."""
         x = self.input_norm(signed_log(continuous)).clamp(-CLIP, CLIP)
-        normed: Tensor = self.layer_norm(torch.cat([x, binary], 1))
+        normed = torch.cat([x, binary], 1)
+        if self._row_norm:
+            normed = self.layer_norm(normed)
         return normed
 
 

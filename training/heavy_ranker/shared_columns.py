@@ -65,6 +65,7 @@ class SharedColumns:
             self.plain += (slice(middle, end),)
             at = end
         self.width = at
+        self._row_norm = model.row_norm
         self._n_normed = len(schema.continuous) + len(schema.binary)
         normed = np.concatenate([part.normed for part in self._parts])
         self.weight = writable(model.layer_norm.weight[normed], np.float32)
@@ -79,11 +80,14 @@ class SharedColumns:
         self, viewer: LevelRows, authors: LevelRows, posts: LevelRows, author_rows: Int64s
     ) -> tuple[Floats, Floats, Floats]:
         """h of some candidates, (n, width), with the means and 1/deviations of their norms."""
-        n = max(self._n_normed, 1)
-        means = (viewer.sums + authors.sums[author_rows] + posts.sums) / n
-        squares = (viewer.squares + authors.squares[author_rows] + posts.squares) / n
-        variances = np.maximum(squares - means * means, 0)
-        scales = (1 / np.sqrt(variances + EPS)).astype(np.float32)
+        if self._row_norm:
+            n = max(self._n_normed, 1)
+            means = (viewer.sums + authors.sums[author_rows] + posts.sums) / n
+            squares = (viewer.squares + authors.squares[author_rows] + posts.squares) / n
+            variances = np.maximum(squares - means * means, 0)
+            scales = (1 / np.sqrt(variances + EPS)).astype(np.float32)
+        else:
+            means, scales = np.zeros(len(author_rows)), np.ones(len(author_rows), np.float32)
         h = np.empty((len(author_rows), self.width), np.float32)
         hidden_rows(
             *(viewer.normed, viewer.plain, authors.normed, authors.plain),

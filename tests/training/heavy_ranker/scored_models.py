@@ -43,6 +43,7 @@ def draw_model(
     rng: np.random.Generator,
     *,
     form: str = "parallel",
+    row_norm: bool = True,
     blocks: int = 3,
     mask_width: int = 24,
     block_width: int = 16,
@@ -98,7 +99,7 @@ def draw_model(
         "schema": _described(schema),
         "tasks": list(tasks),
         "calibration": {t: [float(rng.uniform(0.5, 1)), float(rng.uniform(-1, 0))] for t in tasks},
-        "settings": {},
+        "settings": {"row_norm": row_norm},
     }
     return tensors, described
 
@@ -174,7 +175,11 @@ def plainly_scored(tensors: Tensors, described: dict[str, Any], inputs: RankerIn
     x = np.sign(x) * np.log1p(np.abs(x))
     x = (x - weights["input_norm.mean"]) / np.sqrt(weights["input_norm.var"] + 1e-5)
     x = (x * weights["input_norm.weight"] + weights["input_norm.bias"]).clip(-5, 5)
-    parts = [norm("layer_norm", np.concatenate([x, binary], axis=1))]
+    h = np.concatenate([x, binary], axis=1)
+    if described["settings"]["row_norm"]:
+        parts = [norm("layer_norm", h)]
+    else:
+        parts = [h * weights["layer_norm.weight"] + weights["layer_norm.bias"]]
     for vector in inputs.schema.embeddings:
         found = vectors[vector.name].astype(np.float64)
         parts.append(norm(f"embedding_norms.{vector.name}", found))

@@ -188,6 +188,6 @@ def test_what_is_missing_is_named(folder: Path) -> None:
     with pytest.raises(TrainingError, match="makes 0 examples"):
         learn(settings, archived_events(settings, []))
     archive = archived_events(settings, over(requests(10)))
-    with pytest.raises(TrainingError, match=r"makes 40 examples .* more than 10 of them"):
+    with pytest.raises(TrainingError, match=r"makes 40 examples"):
         learn(settings, archive)
     assert store(settings).versions("heavy_ranker") == []

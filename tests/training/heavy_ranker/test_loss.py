@@ -26,6 +26,16 @@ def test_it_is_the_mean_over_tasks_of_means_by_weight_of_known_labels() -> None:
     assert float(logits.grad[0, 0]) == pytest.approx((0.5 - 1) / 4 / 2)
 
 
+def test_scales_say_what_a_task_counts() -> None:
+    loss, plain = MultiTaskLoss(), MultiTaskLoss()
+    loss.scales = torch.tensor([0.5, 4.0])
+    given = torch.zeros(3, 2), torch.ones(3, 2), torch.ones(3, 2), torch.ones(3)
+    assert float(loss(*given)[0]) == pytest.approx(2.25 * math.log(2))
+    # What is told of each task stays its cross entropy.
+    torch.testing.assert_close(loss(*given)[1], plain(*given)[1])
+    assert not loss.state_dict()
+
+
 def test_a_label_that_is_not_known_gives_no_gradient_whatever_it_is() -> None:
     logits = torch.randn(6, 3, requires_grad=True)
     mask = torch.ones(6, 3)

@@ -37,6 +37,23 @@ def test_a_short_run_ramps_in_a_tenth_of_its_steps() -> None:
     assert optimiser.rates()["is_favorited"] == pytest.approx(8e-4)
 
 
+def test_rates_fall_to_nearly_nothing_where_they_decay() -> None:
+    model = HeavyRanker(schema_of(tables=False), settings_of())
+    optimiser = RampedAdam(model.named_parameters(), 1.0, 200, decays=True)
+    found = {}
+    for step in (20, 101, 200):
+        optimiser.begin(step)
+        found[step] = optimiser.rates()["is_favorited"]
+    assert found == pytest.approx({20: 8e-4 * 181 / 200, 101: 4e-4, 200: 8e-4 / 200})
+
+
+def test_towers_may_learn_like_what_is_below_them() -> None:
+    model = HeavyRanker(schema_of(tables=False), settings_of())
+    optimiser = RampedAdam(model.named_parameters(), 3.0, 200, alike=True)
+    optimiser.begin(20)
+    assert list(optimiser.rates().values()) == pytest.approx([3e-4] * (len(TASKS) + 1))
+
+
 def test_a_task_without_parameters_is_an_error() -> None:
     model = HeavyRanker(schema_of(tables=False), settings_of())
     named = [(n, p) for n, p in model.named_parameters() if ".is_replied." not in n]

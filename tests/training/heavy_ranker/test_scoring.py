@@ -28,6 +28,7 @@ from training.heavy_ranker.scoring import HeavyRankerModel
 FORMS: tuple[dict[str, Any], ...] = (
     {},
     {"form": "serial"},
+    {"row_norm": False},
     {"blocks": 1, "backbone": (40, 20), "towers": (8,)},
     {"towers": ()},
     {"towers": (70, 66, 5), "mask_width": 130, "block_width": 65, "tables": False},
