@@ -307,6 +307,9 @@ class _RankerElsewhere:
     """The heavy ranker as a deployment; inputs travel by reference."""
 
     def __init__(self, handle: "DeploymentHandle[Any]") -> None:
+        # Pages are made in threads, which wait for answers; the loop of requests does not.
+        if not handle.is_initialized:
+            handle._init(_run_router_in_separate_loop=True)
         self._handle = handle
         self._told: dict[str, tuple[str | None, float]] = {}
 

@@ -1,7 +1,8 @@
 """The trained representations that the kind `vectors` works with: one pinned set, never mixed."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -117,7 +118,7 @@ def contributions_of(
     """
     gate = interested_in.columns["fav_score"] >= min_fav_score
     weights = np.where(gate, interested_in.columns["log_fav_normalized"], 0)
-    return _by_follows_where_none(interested_in, weights)
+    return _by_follows_where_none(interested_in, weights, {})
 
 
 def interests_of(interested_in: SparseEmbeddings) -> SparseEmbeddings:
@@ -127,13 +128,19 @@ def interests_of(interested_in: SparseEmbeddings) -> SparseEmbeddings:
     """
     if not _without_favourites(interested_in).any():
         return interested_in
-    return _by_follows_where_none(interested_in, interested_in.columns["fav_score"])
+    columns = interested_in.columns
+    found = _by_follows_where_none(interested_in, interested_in.scores, columns)
+    return replace(found, columns={name: found.columns[name] for name in columns})
 
 
 def _by_follows_where_none(
-    interested_in: SparseEmbeddings, weights: npt.NDArray[np.floating]
+    interested_in: SparseEmbeddings,
+    weights: npt.NDArray[np.floating],
+    columns: Mapping[str, npt.NDArray[Any]],
 ) -> SparseEmbeddings:
     """Scored by weights (m,), and the rows of users without favourites by their follows.
+
+    Has `columns` (m,) and the column `weight`.
 
     Who follows a community's producers is of it, whether or not they were ever favoured. (The
     original gives such users nothing: hardly anybody there has not favoured.)
@@ -148,7 +155,7 @@ def _by_follows_where_none(
         interested_in.offsets,
         interested_in.communities,
         interested_in.scores,
-        {"weight": scores},
+        {**columns, "weight": scores},
     ).scored_by("weight")
 
 

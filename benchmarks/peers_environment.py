@@ -5,9 +5,12 @@ benchmarks/peers/README.md says which peers there are and what the files hold.
 
 import fcntl
 import hashlib
+import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +37,8 @@ class PeerFailed(RuntimeError):
 def peer_python(kind: str = "graphs") -> Path:
     """The interpreter of an environment of peers, which is made where it is missing or old.
 
-    There are two, `graphs` and `recommenders`. Raises `PeerFailed` where a requirement cannot
-    be installed.
+    `kind`: `graphs`, `recommenders`, `ctr`, or `data` for packages that bring data sets along.
+    Raises `PeerFailed` where a requirement cannot be installed.
     """
     home_name, requirements_name, *options = _ENVIRONMENTS[kind]
     home, requirements = _FOLDER / home_name, _FOLDER / requirements_name
@@ -96,6 +99,30 @@ def run_recommender(
         printed = _run([str(python), "-I", script, command, str(given), *options])
         said: list[dict[str, Any]] = orjson.loads(printed.splitlines()[-1])["runs"]
         return np.load(out, allow_pickle=False), said
+
+
+def run_ctr(
+    command: str, rows: Mapping[str, npt.NDArray[Any]], configurations: Sequence[Mapping[str, Any]]
+) -> tuple[npt.NDArray[np.float64], list[dict[str, Any]]]:
+    """Run one command of peers/ctr.py with several configurations, on all cores, a thread each.
+
+    `rows` holds the arrays that peers/README.md names. Returns probabilities of the rows that
+    were not learnt from, shape (configurations, n), and what is said of each. Raises `PeerFailed`.
+    """
+    python, script = peer_python("ctr"), str(_FOLDER / "ctr.py")
+    with tempfile.TemporaryDirectory() as folder:
+        given = Path(folder) / "rows.npz"
+        np.savez(given, **rows)  # type: ignore[arg-type]
+
+        def run(i: int) -> tuple[npt.NDArray[np.float64], list[dict[str, Any]]]:
+            out, wanted = Path(folder) / f"{i}.npy", orjson.dumps([configurations[i]]).decode()
+            options = ["--out", str(out), "--configurations", wanted]
+            printed = _run([str(python), "-I", script, command, str(given), *options])
+            return np.load(out, allow_pickle=False), orjson.loads(printed.splitlines()[-1])["runs"]
+
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            done = list(pool.map(run, range(len(configurations))))
+    return np.concatenate([found for found, _ in done]), [one for _, said in done for one in said]
 
 
 def _run(command: list[str]) -> str:

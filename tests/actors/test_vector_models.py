@@ -100,6 +100,7 @@ def test_users_without_favourites_are_of_what_they_follow() -> None:
         assert (communities.tolist(), scores.tolist()) == ([1], [pytest.approx(own)])
         communities, scores = found.of(8)
         assert (communities.tolist(), scores.tolist()) == ([3, 1], pytest.approx([0.4, 0.2]))
+    assert set(interests_of(follows_only).columns) == set(follows_only.columns)
 
 
 def test_interests_stay_as_they_are_where_everybody_favours() -> None:

@@ -11,12 +11,14 @@ from benchmarks.heavy_ranker_data import (
     KNOWN_AFTER_MS,
     LATELY,
     PRIOR,
+    QUANTILES,
     SEEN,
     SHARES,
     Rows,
     _numbered,
     _past,
     kuairand,
+    quantiles,
     standardised,
 )
 from benchmarks.heavy_ranker_ours import HEADS, schema_of
@@ -75,6 +77,16 @@ def test_numbers_are_standardised_by_what_is_learnt_from() -> None:
     assert found[:7].mean() == pytest.approx(0, abs=1e-6)
     assert found[:7].std() == pytest.approx(1, abs=1e-4)
     assert (found[7:] == 5).all()
+
+
+def test_quantiles_are_those_of_what_is_learnt_from() -> None:
+    numbers = np.stack([np.arange(320), np.arange(320) % 2], 1).astype(np.float32)
+    none = np.zeros((320, 0), np.int64)
+    rows = Rows("r", (), none, none, (), none[0], numbers, ("x", "y"), {}, np.arange(320))
+    found = quantiles(rows)
+    assert (np.bincount(found[:224, 0])[1:] == 14).all()
+    assert (found[224:, 0] == QUANTILES).all()
+    assert len(np.unique(found[:, 1])) == 2
 
 
 def test_the_feed_s_rows_are_in_time_order_and_have_a_head_for_every_task(data_dir: Path) -> None:
