@@ -25,6 +25,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from cluster.jetstream_fetch import StreamReader
+from cluster.jetstream_retry import end_if_cancelled, pause
 from cluster.log import (
     AppendUnknown,
     BadFrame,
@@ -39,7 +40,6 @@ logger = logging.getLogger(__name__)
 _SENDERS = 4
 _BATCH_MESSAGES = 1000  # the server's default limit of one atomic batch
 _BATCH_BYTES = 2 * 1024 * 1024
-_RETRY_S = 0.02
 _NEVER = 1 << 63
 
 _INCOMPLETE_BATCH = 10176
@@ -132,6 +132,7 @@ class BatchSender:
 
     async def _send_forever(self) -> None:
         while True:
+            end_if_cancelled()
             while not self._waiting:
                 self._arrived.clear()
                 await self._arrived.wait()
@@ -186,7 +187,7 @@ class BatchSender:
                 return
             except (TimeoutError, NatsError, OSError) as error:
                 why = f"{type(error).__name__}: {error}"
-            await asyncio.sleep(_RETRY_S)
+            await pause()
         first = last + 1 - sum(len(append.frames) for append in group)
         await self._remove_torn_before(first)
         for append in group:

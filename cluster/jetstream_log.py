@@ -35,6 +35,7 @@ from nats.errors import Error as NatsError
 from cluster.jetstream_append import BatchSender, Sending
 from cluster.jetstream_fetch import LanePage, StreamReader
 from cluster.jetstream_news import LaneNews
+from cluster.jetstream_retry import pause
 from cluster.log import (
     DEFAULT_LANES,
     DEFAULT_READ_BYTES,
@@ -65,10 +66,11 @@ T = TypeVar("T")
 _MIN_SERVER = (2, 12)
 _PENDING_BYTES = 256 * 1024 * 1024
 _ENVELOPE_BYTES = 1024  # subject, headers and frame, around a payload
-_RETRY_S = 0.02
 _LAG_POLL_S = 0.002
 _READ_ATTEMPT_S = 1.0  # a replica that died is not waited for; what came until then is kept
 _STREAM_NOT_FOUND = 10059
+# A server of the cluster that answers late is taken for offline, and soon for alive again.
+_NO_PEERS_FOR_STREAM = 10005
 
 
 class JetStreamLog:
@@ -115,6 +117,7 @@ class JetStreamLog:
         self._probed_at = 0.0
         self._trimmed: dict[int, int] = {}
         self._trimmed_at = 0.0
+        self._refusal = ""  # what the servers last said about the stream instead of an answer
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="log-nats", daemon=True)
         self._thread.start()
@@ -253,9 +256,10 @@ class JetStreamLog:
         except CancelledError:
             raise LogClosed("the log was closed") from None
         except (TimeoutError, NatsError, OSError) as error:
+            reason = f"{type(error).__name__}: {error}" if str(error) else self._refusal
             raise LogUnavailable(
                 f"stream {self._stream!r}: no answer within {deadline_s} s"
-                f" ({type(error).__name__}: {error})"
+                f" ({reason or type(error).__name__})"
             ) from error
 
     # Opening and closing: on the connection's thread, as everything async below.
@@ -319,9 +323,11 @@ class JetStreamLog:
                 error = answer.get("error")
             if not error:
                 return answer
-            if error.get("code", 0) < 500:
-                raise LogError(f"stream {self._stream!r}: {error.get('description')}")
-            await asyncio.sleep(_RETRY_S)
+            refusal = str(error.get("description"))
+            if error.get("code", 0) < 500 and error.get("err_code") != _NO_PEERS_FOR_STREAM:
+                raise LogError(f"stream {self._stream!r}: {refusal}")
+            self._refusal = refusal
+            await pause()
 
     async def _api(self, operation: str, body: Mapping[str, Any]) -> dict[str, Any]:
         subject = f"$JS.API.{operation}.{self._stream}"
@@ -332,7 +338,7 @@ class JetStreamLog:
                 )
                 answer: dict[str, Any] = json.loads(reply.data)
                 return answer
-            await asyncio.sleep(_RETRY_S)
+            await pause()
 
     def _check_stream(self, config: Mapping[str, Any]) -> None:
         metadata = config.get("metadata", {})
@@ -419,7 +425,7 @@ class JetStreamLog:
                 break
             if time.monotonic() > until:
                 raise TimeoutError("no replica answered")
-            await asyncio.sleep(_RETRY_S)
+            await pause()
         lacking = self._news.learn_pages(pages)
         if lacking and time.monotonic() - self._trimmed_at > self._probe_s:
             trimmed = await self._load_trimmed()
@@ -494,7 +500,7 @@ class JetStreamLog:
             heads = await self._reader.last_per_lane(self._attempt_s)
             if heads is not None:
                 return heads
-            await asyncio.sleep(_RETRY_S)
+            await pause()
 
     async def _load_trimmed(self) -> dict[int, int]:
         config = (await self._stream_info())["config"]

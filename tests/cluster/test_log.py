@@ -36,7 +36,7 @@ from cluster.log import (
     decode_frame,
     encode_append,
 )
-from cluster.nats_server import NatsCluster, NatsServer
+from cluster.nats_server import NatsCluster, NatsServer, free_ports
 from cluster.sqlite_log import SqliteLog
 from tests.cluster.log_backends import (
     ALL,
@@ -351,6 +351,18 @@ class TestJetStreamStream:
     def test_no_server_is_an_error_with_its_deadline(self) -> None:
         with pytest.raises(LogUnavailable, match=r"within 0\.5 s"):
             JetStreamLog(["nats://127.0.0.1:1"], deadline_s=0.5)
+
+    def test_a_stream_waits_until_it_has_a_server_for_each_copy(self, tmp_path: Path) -> None:
+        with NatsCluster(tmp_path, 2, name="log") as pair:
+            with pytest.raises(LogUnavailable, match="no suitable peers"):
+                JetStreamLog(pair.urls, replicas=3, deadline_s=1.0)
+            ports = free_ports(1)[0]
+            routes = (*(server.ports.route for server in pair.servers), ports.route)
+            late = NatsServer(tmp_path / "late", ports, name="late", cluster="log", routes=routes)
+            with ThreadPoolExecutor(1) as pool:
+                opening = pool.submit(JetStreamLog, pair.urls, replicas=3, deadline_s=30.0)
+                with late, opening.result(30.0) as log:
+                    assert log.append({0: b"x"}) == 1
 
     def test_an_append_without_an_answer_ends_at_its_deadline(self, tmp_path: Path) -> None:
         with (
