@@ -42,11 +42,14 @@ from cluster.tokens import (
     tokens_path,
 )
 from timeline import answers
+from timeline.analytics_routes import analytics_routes
 from timeline.follow_recommendations.routes import follow_recommendation_routes
 from timeline.parameters import Exactly, Id, Limit, Seed, Switch, TimeMs
+from timeline.products import FOLLOWING, FOR_YOU, LISTS, TOP_POSTS
 from timeline.representation_routes import representation_routes
-from timeline.service import FOLLOWING, FOR_YOU, Service
-from timeline.timelines import Page
+from timeline.service import Service
+from timeline.timelines import Asked
+from timeline.what_if_routes import what_if_routes
 
 if TYPE_CHECKING:
     from training.heavy_ranker.loaded import LoadedRankers
@@ -108,6 +111,9 @@ Reader = Annotated[frozenset[str], _allows("read")]
 Writer = Annotated[frozenset[str], _allows("write")]
 Size = Annotated[Limit, Query(description="Items, 1 to 100.")]
 Cursor = Annotated[str | None, Query(description="`cursor` of the page before.")]
+Owner = Annotated[Id, Query(description="Whose list it is, and who reads it.")]
+Replies = Annotated[Switch, Query(description="Whether replies come too.")]
+Since = Annotated[TimeMs | None, Query(description="Since when, ms; default: the last visit.")]
 RequestId = Annotated[str | None, Query(description="Of one of the user's last 20 requests.")]
 Instant = Annotated[TimeMs | None, Query(description="Scope admin: the time it is.")]
 Chance = Annotated[Seed | None, Query(description="Scope admin: the seed of all chance.")]
@@ -159,10 +165,13 @@ def build_app(service: Service, tokens: Tokens, *, names_requests: bool = True) 
     app.state.tokens = tokens
     answer_problems(app, outages=[RayError])
 
-    async def page(request: Request, make: Callable[[str, float], Page]) -> Response:
+    async def page(request: Request, asked: Asked, exact: Exactly) -> Response:
         request_id, arrived_s = request.state.request_id, time.monotonic()
-        body = await _off_loop(pages, lambda: answers.page_json(make(request_id, arrived_s)))
-        return Response(body, media_type="application/json")
+
+        def make() -> bytes:
+            return answers.page_json(service.page(asked, exact, request_id, arrived_s))
+
+        return Response(await _off_loop(pages, make), media_type="application/json")
 
     @app.get(
         "/v1/timelines/for-you/{user_id}",
@@ -178,8 +187,7 @@ def build_app(service: Service, tokens: Tokens, *, names_requests: bool = True) 
         The same request with `now_ms`, `seed` and `record=false` gives the same timeline on the
         same data and versions; it has no deadline.
         """
-        asked = partial(service.page, FOR_YOU, user_id, limit, cursor, exact)
-        return await page(request, asked)
+        return await page(request, Asked(FOR_YOU, user_id, limit, 0, cursor), exact)
 
     @app.get(
         "/v1/timelines/following/{user_id}",
@@ -191,8 +199,38 @@ def build_app(service: Service, tokens: Tokens, *, names_requests: bool = True) 
         request: Request, user_id: Id, exact: Exact, limit: Size = 20, cursor: Cursor = None
     ) -> Response:
         """Every post of those the user follows, newest first."""
-        asked = partial(service.page, FOLLOWING, user_id, limit, cursor, exact)
-        return await page(request, asked)
+        return await page(request, Asked(FOLLOWING, user_id, limit, 0, cursor), exact)
+
+    @app.get(
+        "/v1/timelines/lists/{list_id}",
+        response_model=answers.PageAnswer,
+        tags=["timelines"],
+        summary="A page of a list",
+    )
+    async def list_posts(
+        request: Request,
+        list_id: Id,
+        user_id: Owner,
+        exact: Exact,
+        limit: Size = 20,
+        cursor: Cursor = None,
+        replies: Replies = False,
+    ) -> Response:
+        """Every post of the members of a list of the user's own, newest first."""
+        asked = Asked(LISTS, user_id, limit, 0, cursor, list_id=list_id, with_replies=replies)
+        return await page(request, asked, exact)
+
+    @app.get(
+        "/v1/users/{user_id}/top-posts",
+        response_model=answers.PageAnswer,
+        tags=["timelines"],
+        summary="Top posts since the user left",
+    )
+    async def top_posts(
+        request: Request, user_id: Id, exact: Exact, limit: Size = 10, since_ms: Since = None
+    ) -> Response:
+        """The best of what the user's network brought since the last visit; no visit itself."""
+        return await page(request, Asked(TOP_POSTS, user_id, limit, 0, since_ms=since_ms), exact)
 
     @app.get(
         "/v1/timelines/for-you/{user_id}/why/{post_id}",
@@ -225,6 +263,15 @@ def build_app(service: Service, tokens: Tokens, *, names_requests: bool = True) 
     )
     app.include_router(
         follow_recommendation_routes(service.recommendations, partial(_off_loop, pages)),
+        dependencies=[_allows("read")],
+    )
+    app.include_router(
+        what_if_routes(
+            service.what_if, partial(_off_loop, pages), Depends(_exactly), _allows("read")
+        )
+    )
+    app.include_router(
+        analytics_routes(service.analytics, partial(_off_loop, pages)),
         dependencies=[_allows("read")],
     )
 

@@ -1,10 +1,13 @@
 """The kind `graph`: who is tied to whom, who engaged with what, and what a viewer has seen."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from actors.activity import Activity
+from actors.choices import Choices
 from actors.edges import by_others
 from actors.lists import Lists
 from actors.rows import Engagements, Rows
@@ -81,6 +84,9 @@ AFFINITY_WEIGHTS: dict[Kind, float] = {
 }
 """What an engagement says about the tie to its author (the user-signal service's proposal)."""
 
+FATIGUE_MS = 154 * 86_400_000
+"""How long feedback is told of: the original damps an author for 14 days and 140 more."""
+
 _AFFINITY_HALF_LIFE_MS = 7 * 86_400_000
 _RECENT_EDGES = 1_000
 _RECENT_VIEWS = 5_000
@@ -100,6 +106,8 @@ class ViewerContext:
     blocked_by: Ids
     mutes: Ids
     seen_ids: Ids
+    seen_author_ids: Ids
+    """The author of each post in `seen_ids`."""
     served_ids: Ids
     """Served lately, whether or not they came on screen."""
     hidden_post_ids: Ids
@@ -120,6 +128,16 @@ class ViewerContext:
         return np.setdiff1d(self.follows, self.hidden_ids)
 
 
+class Feedback(NamedTuple):
+    """Negative feedback of one viewer that stands, arrays of shape (n,)."""
+
+    post_ids: Ids
+    author_ids: Ids
+    codes: npt.NDArray[np.int8]
+    """Of `FEEDBACK_CODES`; none that takes back."""
+    times_ms: Ids
+
+
 class GraphKind:
     """The graph state of one shard; every edge lives with each user it concerns."""
 
@@ -136,6 +154,8 @@ class GraphKind:
         self.two_hop = TwoHop(self.follows, followers, self.engaged, self.engaged_by)
         self.stays = Stays()
         self.lists = Lists()
+        self.choices = Choices()
+        self.activity = Activity()
         size = settings.graph
         self.engagements = InteractionGraph(size.segments, size.edges_per_segment)
         self.signals = InteractionGraph(size.segments, size.edges_per_segment)
@@ -154,7 +174,7 @@ class GraphKind:
     def memory_bytes(self) -> int:
         """Memory held by all stores of this kind."""
         relations = (self.follows, self.blocks, self.blocked_by, self.mutes, self.topics)
-        stores = (*relations, self.two_hop, self.stays, self.lists)
+        stores = (*relations, self.two_hop, self.stays, self.lists, self.choices, self.activity)
         graphs = (self.engagements, self.signals, self.feedback, self.views, self.videos)
         return sum(s.memory_bytes for s in stores) + sum(g.memory_bytes() for g in graphs)
 
@@ -177,6 +197,8 @@ class GraphKind:
         self.two_hop.apply(rows, engagements)
         self.stays.record(rows)
         self.lists.apply(rows)
+        self.choices.apply(rows)
+        self.activity.record(rows)
         seen_by_others = engagements.where(by_others(engagements))
         self._insert(self.engagements, self._public, seen_by_others, both_sides=True)
         self._insert(self.signals, self._signal, engagements, both_sides=False)
@@ -191,10 +213,11 @@ class GraphKind:
         windows = self._windows
         self.engagements.expire(now_ms - max(windows.interactions_ms, windows.affinity_ms))
         self.signals.expire(now_ms - windows.affinity_ms)
-        self.feedback.expire(now_ms - windows.negative_ms)
+        self.feedback.expire(now_ms - max(windows.negative_ms, FATIGUE_MS))
         self.views.expire(now_ms - max(windows.seen_ms, windows.served_ms))
         self.videos.expire(now_ms - windows.interactions_ms)
         self.stays.expire(now_ms - windows.signals_ms)
+        self.activity.expire(now_ms - windows.signals_ms)
 
     def context(
         self, viewer_id: int, now_ms: int, max_follows: int, max_seen: int
@@ -206,7 +229,8 @@ class GraphKind:
         follows, _ = self.follows.others(viewer_id, max_follows)
         views = self.views.user_edges(viewer_id, 4 * max_seen)
         shown = views.kinds == VIEW_CODES[Kind.IMPRESSION]
-        seen = views.ids[shown & (views.times_ms >= now_ms - windows.seen_ms)][:max_seen]
+        recent = np.flatnonzero(shown & (views.times_ms >= now_ms - windows.seen_ms))[:max_seen]
+        seen_ids, first = np.unique(views.ids[recent], return_index=True)
         served = views.ids[~shown & (views.times_ms >= now_ms - windows.served_ms)]
         hidden_posts, hidden_authors = self._negative(viewer_id, now_ms)
         affine_ids, affinities = self.affinities(viewer_id, now_ms)
@@ -221,7 +245,8 @@ class GraphKind:
             blocks=np.sort(blocks),
             blocked_by=np.sort(blocked_by),
             mutes=np.sort(mutes),
-            seen_ids=np.unique(seen),
+            seen_ids=seen_ids,
+            seen_author_ids=views.author_ids[recent][first],
             served_ids=np.unique(served),
             hidden_post_ids=hidden_posts,
             hidden_author_ids=hidden_authors,
@@ -234,6 +259,22 @@ class GraphKind:
         views = self.views.user_edges(viewer_id, _RECENT_VIEWS, max(since_ms, 0))
         served = views.kinds == VIEW_CODES[Kind.SERVED]
         return int(views.times_ms[served].max(initial=0))
+
+    def feedback_of(self, viewer_id: int, since_ms: int) -> Feedback:
+        """Negative feedback that a viewer gave since `since_ms` and did not take back."""
+        edges = self.feedback.user_edges(viewer_id, _RECENT_EDGES, max(since_ms, 0))
+        posts, kinds = edges.ids, edges.kinds
+        feedback = _FEEDBACK_OF[kinds]
+        if not len(posts):
+            return Feedback(posts, edges.author_ids, feedback, edges.times_ms)
+        undone = kinds != feedback
+        # The latest word on each (post, feedback) counts; an undo wins a tie.
+        order = np.lexsort((undone, edges.times_ms, feedback, posts))
+        last = np.ones(len(order), bool)
+        of_post, of_kind = posts[order], feedback[order]
+        last[:-1] = (of_post[1:] != of_post[:-1]) | (of_kind[1:] != of_kind[:-1])
+        told = order[last & ~undone[order]]
+        return Feedback(posts[told], edges.author_ids[told], feedback[told], edges.times_ms[told])
 
     def affinities(self, viewer_id: int, now_ms: int) -> tuple[Ids, npt.NDArray[np.float32]]:
         """Authors the viewer engaged with (sorted), and how much: decayed weighted counts."""
@@ -275,20 +316,9 @@ class GraphKind:
         )
 
     def _negative(self, viewer_id: int, now_ms: int) -> tuple[Ids, Ids]:
-        edges = self.feedback.user_edges(
-            viewer_id, _RECENT_EDGES, max(now_ms - self._windows.negative_ms, 0)
-        )
-        posts, authors, kinds = edges.ids, edges.author_ids, edges.kinds
-        feedback = _FEEDBACK_OF[kinds]
-        undone = kinds != feedback
-        # The latest word on each (post, feedback) counts; an undo wins a tie.
-        order = np.lexsort((undone, edges.times_ms, feedback, posts))
-        last = np.ones(len(order), bool)
-        key = np.stack([posts[order], feedback[order]])
-        last[:-1] = (key[:, 1:] != key[:, :-1]).any(axis=0)
-        hidden = order[last & ~undone[order]]
-        less = hidden[feedback[hidden] != FEEDBACK_CODES[Kind.NOT_INTERESTED]]
-        return np.unique(posts[hidden]), np.unique(authors[less])
+        given = self.feedback_of(viewer_id, now_ms - self._windows.negative_ms)
+        less = given.codes != FEEDBACK_CODES[Kind.NOT_INTERESTED]
+        return np.unique(given.post_ids), np.unique(given.author_ids[less])
 
     def _insert(
         self,

@@ -75,6 +75,13 @@ class Lists:
         offsets = np.cumsum([0, *map(len, members)], dtype=np.int64)
         return ListMembers(list_ids, offsets, np.concatenate([*members, _NO_IDS]))
 
+    def members(self, owner_id: int, list_id: int, most: int) -> Ids | None:
+        """The `most` members of a list that were added last; None where its owner has none such."""
+        owner, listed = np.array([owner_id], np.int64), np.array([list_id], np.int64)
+        if not self._owned.holds(owner, listed)[0]:
+            return None
+        return self._members.others(1 + int(self._owned.edges_of(owner, listed)[0]), most)[0]
+
     def holding(self, owner_ids: Ids, member_ids: Ids) -> tuple[Ids, Ids]:
         """For each of n pairs the owner's lists that hold the member: offsets (n + 1,), ids."""
         owners = self._owned.owners_of(owner_ids)

@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from actors.features.light import LABELS
 from actors.features.safety import MODEL_PREFIX
-from actors.stores.labels import Float32s, Labels
+from actors.label_bits import KnownLabels
+from actors.stores.labels import Float32s
 from actors.stores.posts import PostTable
 from cluster.ids import Ids
 
@@ -26,7 +27,7 @@ _NAMES = [
 ]
 
 
-class PostLabels(Labels):
+class PostLabels(KnownLabels):
     """Labels that tell a post table what they say in sum."""
 
     def __init__(self, table: PostTable) -> None:

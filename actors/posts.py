@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from actors.analytics import Analytics
 from actors.features.age_decay import AgeDecay
 from actors.features.binned import BinnedModel
 from actors.features.light import (
-    POST_FEATURES,
     AuthorFacts,
     Languages,
     PostFacts,
@@ -17,7 +17,9 @@ from actors.features.light import (
     viewer_features,
 )
 from actors.features.reputation import Reputations
+from actors.label_bits import KnownLabels
 from actors.post_labels import PostLabels
+from actors.post_marks import Mark
 from actors.rows import Engagements, Rows
 from actors.stores.columns import Array
 from actors.stores.labels import Labels
@@ -26,10 +28,14 @@ from actors.stores.posts import COUNTERS, PostTable
 from actors.stores.relations import Relations
 from actors.stores.users import UserTable
 from actors.stores.versions import versions_of
+from cluster.analytics_settings import AnalyticsSettings
 from cluster.events import Kind
 from cluster.ids import Ids
 
 Floats = npt.NDArray[np.float32]
+
+_LINKS = ("reply_to_id", "quote_of_id", "root_id")
+_LINKED = ("reply_to_author_id", "quote_of_author_id", "repost_of_author_id", "root_author_id")
 
 USER_KINDS = (
     *(Kind.USER_CREATE, Kind.USER_UPDATE, Kind.USER_DEACTIVATE, Kind.USER_REACTIVATE),
@@ -48,8 +54,18 @@ class FoundPosts:
     newest_ids: Ids
     """The edit that replaces this version, or 0."""
     repost_of_ids: Ids
+    links: npt.NDArray[np.int64]
+    """Shape (n, 3): the post that this one replies to, the one that it quotes, and the root
+    of its conversation; 0 for none."""
     linked_author_ids: npt.NDArray[np.int64]
-    """Shape (n, 3): authors of the posts that this one replies to, quotes and reposts."""
+    """Shape (n, 4): authors of the posts that this one replies to, quotes and reposts, and of
+    the root of its conversation; 0 for none."""
+    topic_ids: Ids
+    """The first topic of each post; 0 for none."""
+    labels: npt.NDArray[np.uint64]
+    """Shape (n, 2): which of `KNOWN_LABELS` the post has, and which its author."""
+    marks: npt.NDArray[np.uint16]
+    """Flags of `Mark`."""
     deleted: npt.NDArray[np.bool_]
     author_gone: npt.NDArray[np.bool_]
     """The author is deactivated, suspended or deleted."""
@@ -75,13 +91,16 @@ class FoundInNetwork:
 class PostsKind:
     """The posts of the users of one shard."""
 
-    def __init__(self, users: UserTable, followers: Relations) -> None:
+    def __init__(
+        self, users: UserTable, followers: Relations, analytics: AnalyticsSettings
+    ) -> None:
         """`users` and `followers` are written by the shard, whose kinds share them."""
         self.table = PostTable()
         self.popularity = Popularity(self.table, _POPULARITY_TENTHS, videos=False)
         self.videos = Popularity(self.table, _POPULARITY_TENTHS, videos=True)
         self.users = users
-        self.post_labels, self.author_labels = PostLabels(self.table), Labels()
+        self.post_labels, self.author_labels = PostLabels(self.table), KnownLabels()
+        self.analytics = Analytics(analytics)
         self._followers = followers
 
     @property
@@ -89,7 +108,7 @@ class PostsKind:
         """Memory held by all stores of this kind."""
         labels = self.post_labels.memory_bytes + self.author_labels.memory_bytes
         ranked = self.popularity.memory_bytes + self.videos.memory_bytes
-        return self.table.memory_bytes + ranked + labels
+        return self.table.memory_bytes + ranked + labels + self.analytics.memory_bytes
 
     def apply(self, rows: Rows, engagements: Engagements) -> None:
         """Apply admitted rows."""
@@ -107,6 +126,7 @@ class PostsKind:
             of_post = labels["post_id"] > 0
             _write_labels(labels.where(of_post), "post_id", self.post_labels)
             _write_labels(labels.where(~of_post), "author_id", self.author_labels)
+        self.analytics.apply(rows, engagements)
         theirs = engagements.where(engagements.of_author)
         self.table.count(theirs.post_ids, theirs.author_ids, theirs.kinds, theirs.times_ms)
         changed = np.concatenate([posts["post_id"], theirs.post_ids])
@@ -177,14 +197,6 @@ class PostsKind:
         begins &= ~self._of_authors("protected", self.users.rows_of(authors))
         roots[roots] = begins & ~self.users.gone(authors)
         return roots
-
-    def newest_of(self, author_ids: Ids, since_ms: int, until_ms: int, limit: int) -> FoundPosts:
-        """The newest posts of authors, created in [since_ms, until_ms), newest first."""
-        rows = self.table.of_authors(author_ids, since_ms, until_ms, limit)
-        created = self.table["created_ms"][rows]
-        rows = rows[np.lexsort((-self.table["post_ids"][rows], -created))[:limit]]
-        blank = np.zeros((len(rows), len(POST_FEATURES)), np.float32)
-        return self._found(rows, blank, blank[:, 0])
 
     def popular(
         self,
@@ -287,22 +299,45 @@ class PostsKind:
     def _found(self, rows: npt.NDArray[np.int64], features: Floats, ranks: Floats) -> FoundPosts:
         table = self.table
         authors = table["author_ids"][rows]
-        linked = ("reply_to_author_id", "quote_of_author_id", "repost_of_author_id")
+        author_rows = self.users.rows_of(authors)
+        post_ids = table["post_ids"][rows]
         return FoundPosts(
-            post_ids=table["post_ids"][rows],
+            post_ids=post_ids,
             author_ids=authors,
             created_ms=table["created_ms"][rows],
             newest_ids=table["newest_ids"][rows],
             repost_of_ids=table["repost_of_id"][rows],
-            linked_author_ids=np.stack([table[name][rows] for name in linked], axis=1),
+            links=np.stack([table[name][rows] for name in _LINKS], axis=1),
+            linked_author_ids=np.stack([table[name][rows] for name in _LINKED], axis=1),
+            topic_ids=table["topic_id"][rows],
+            labels=np.stack(
+                [self.post_labels.bits_of(post_ids), self.author_labels.bits_of(authors)], axis=1
+            ),
+            marks=self._marks(rows, author_rows),
             deleted=table["deleted"][rows],
             author_gone=self.users.gone(authors),
-            author_protected=self._of_authors("protected", self.users.rows_of(authors)),
+            author_protected=self._of_authors("protected", author_rows),
             is_reply=table["reply_to_id"][rows] > 0,
             has_uri=table["uri_bytes"][rows] > 0,
             features=features,
             ranks=ranks,
         )
+
+    def _marks(
+        self, rows: npt.NDArray[np.int64], author_rows: npt.NDArray[np.int32]
+    ) -> npt.NDArray[np.uint16]:
+        table = self.table
+        marks = np.zeros(len(rows), np.uint16)
+        for mark, on in (
+            (Mark.SENSITIVE, table["sensitive"][rows]),
+            (Mark.EXCLUSIVE, table["exclusive"][rows]),
+            (Mark.IMAGE, table["image_count"][rows] > 0),
+            (Mark.VIDEO, table["video_duration_ms"][rows] > 0),
+            (Mark.AUTHOR_VERIFIED, self._of_authors("verified", author_rows)),
+            (Mark.AUTHOR_CREATOR, self._of_authors("creator", author_rows)),
+        ):
+            marks |= np.where(on, np.uint16(mark), np.uint16(0))
+        return marks
 
 
 def _write_labels(rows: Rows, subject: str, labels: Labels) -> None:

@@ -121,20 +121,6 @@ class AskPopular:
 
 
 @dataclass(frozen=True)
-class AskNewest:
-    """The newest posts of authors; for the authors' shards."""
-
-    author_ids: Ids
-    since_ms: int
-    until_ms: int
-    limit: int
-
-    def answer(self, state: ShardState) -> FoundPosts:
-        """See `PostsKind.newest_of`."""
-        return state.posts.newest_of(self.author_ids, self.since_ms, self.until_ms, self.limit)
-
-
-@dataclass(frozen=True)
 class AskPosts:
     """Facts and features of given posts; for their authors' shards."""
 

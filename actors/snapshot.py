@@ -218,11 +218,12 @@ def _stores(state: ShardState) -> dict[str, _Store]:
     if state._graph:
         graph = state.graph
         found |= {"engaged": graph.engaged, "engaged_by": graph.engaged_by, "stays": graph.stays}
-        found["lists"] = graph.lists
+        found |= {"lists": graph.lists, "choices": graph.choices, "activity": graph.activity}
     if state._posts:
         posts = state.posts
         found |= {"posts": posts.table, "post_labels": posts.post_labels}
         found["author_labels"] = posts.author_labels
+        found |= posts.analytics.stores
     return found
 
 

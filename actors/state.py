@@ -81,7 +81,7 @@ class ShardState:
         kinds, shared = settings.shards.kinds, (self.users, self.followers)
         limits = VectorLimits.of(settings.vectors)
         self._graph = GraphKind(settings, *shared) if "graph" in kinds else None
-        self._posts = PostsKind(*shared) if "posts" in kinds else None
+        self._posts = PostsKind(*shared, settings.analytics) if "posts" in kinds else None
         self._vectors = VectorsKind(limits) if "vectors" in kinds else None
         self._aggregates = (
             AggregatesKind(

@@ -13,12 +13,13 @@ import pyarrow as pa
 
 from actors import snapshot
 from actors.models import Models
-from actors.questions import AskContext, AskInNetwork, AskNewest, AskPopular, AskPosts, AskUris
+from actors.questions import AskContext, AskInNetwork, AskPopular, AskPosts, AskUris
 from actors.social_proof import SocialProof
 from actors.state import Failed, Question, ShardState
 from actors.stores.proof_ranking import merge_proofs, rank_proofs
 from actors.stores.random_walks import salsa
 from actors.two_hop import LeftLists
+from actors.viewer_state import AskViewerState
 from actors.warm_models import (
     question_of_lists,
     questions_of_models,
@@ -115,7 +116,7 @@ def _ask(state: ShardState) -> None:
                 1, authors, affinities, "en", _SINCE_MS, _NOW_MS, _NOW_MS, 100, 5, "untrained"
             ),
             AskPopular("en", _SINCE_MS, _NOW_MS, 5),
-            AskNewest(authors, _SINCE_MS, _NOW_MS, 5),
+            AskViewerState(1, _NOW_MS),
             AskPosts(posts, "en", _NOW_MS),
             AskUris(posts),
             *questions_of_sources(1, authors, posts, _NOW_MS),

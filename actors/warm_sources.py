@@ -18,13 +18,16 @@ from actors.follow_questions import (
 from actors.follow_ties import AskFollowTies
 from actors.locale_follows import AskLocaleFollows
 from actors.newest_questions import AskNewestOfGroups
+from actors.page_questions import AskListMembers, AskNewestBetween
 from actors.popular import AskPopularVideos
 from actors.retrieval_questions import AskNearMany, AskSimilarMany
+from actors.shown_questions import AskEdited, AskMutedWords, AskServedLately
 from actors.signal_types import SignalType
 from actors.similar_accounts import AskAlike, AskNearFollowers
 from actors.state import Question
 from actors.stores.cluster_search import ANY_AGE_MS
 from actors.stores.cluster_search_many import ManySearches
+from actors.stores.newest_between import Place, Replies
 from actors.stores.sparse_embeddings import SparseEmbeddings
 from actors.tastes import AskTastes
 from actors.user_user_graph import AskUserEdges, UserEdge
@@ -56,6 +59,14 @@ def questions_of_sources(
         AskNewestOfGroups(author_ids, bounds, since_ms, now_ms, 5),
         AskNewestOriginals(author_ids, since_ms, now_ms, 5, 5, "en", now_ms, user_id),
         AskPopularVideos("en", "", np.empty(0, np.int64), since_ms, now_ms, 2, 5),
+        AskNewestBetween(
+            *(author_ids, author_ids > 0, Place(now_ms, 0), Place(since_ms, 0), 5),
+            *(Replies.TO_GIVEN, author_ids, author_ids, "en", now_ms),
+        ),
+        AskListMembers(user_id, 1, 5),
+        AskServedLately(user_id, _DAY_MS, 5),
+        AskEdited(post_ids, since_ms, "en", now_ms),
+        AskMutedWords(post_ids, ("word",)),
         AskFollowees(author_ids, 5),
         AskMutuals(author_ids, 5),
         AskTopicAuthors(np.ones(1, np.int64), since_ms, now_ms, 5),

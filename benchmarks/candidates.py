@@ -61,10 +61,10 @@ def main() -> None:
         trained = _fill(system, world)
         users = np.random.default_rng(1).choice(world.user_ids(), arguments.requests).tolist()
         figures = {"trained": trained, "at_rest": _measured(system, users)}
-        with arriving(system, world, _EVENTS_PER_S):
-            figures[f"with_{_EVENTS_PER_S}_events_per_s"] = _measured(system, users)
         if arguments.ranker:
             figures["heavy_ranker"] = {"preset": arguments.ranker, **_ranked(system, users)}
+        with arriving(system, world, _EVENTS_PER_S):
+            figures[f"with_{_EVENTS_PER_S}_events_per_s"] = _measured(system, users)
     emit("candidates", figures, world=vars(world))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cluster.archive_files import ArchiveCorrupt, Storage
-from cluster.events import ENGAGEMENTS, NEGATIVE_FEEDBACK, UNDONE_BY, Kind
+from cluster.events import EDGES, ENGAGEMENTS, NEGATIVE_FEEDBACK, UNDONE_BY, Kind
 
 CATALOG = "positions.json"
 CATALOG_FORMAT = 1
@@ -21,14 +21,15 @@ PAGES = "served_pages"
 
 KIND_GROUPS: dict[str, frozenset[Kind]] = {
     "users": frozenset(
-        k for k in Kind if k.name.startswith(("USER_", "KEYWORD_", "TOPIC_", "LIST_"))
+        k
+        for k in Kind
+        if k.name.startswith(("USER_", "KEYWORD_", "TOPIC_", "LIST_"))
+        or k in (Kind.PREFERENCE, Kind.DISMISS)
     ),
     "posts": frozenset(k for k in Kind if k.name.startswith(("POST_", "SAFETY_"))),
-    "edges": frozenset(
-        {Kind.FOLLOW, Kind.UNFOLLOW, Kind.BLOCK, Kind.UNBLOCK, Kind.MUTE, Kind.UNMUTE}
-    ),
+    "edges": frozenset(EDGES),
     "engagements": frozenset({*ENGAGEMENTS, *NEGATIVE_FEEDBACK, *UNDONE_BY}),
-    "exposures": frozenset({Kind.SERVED, Kind.IMPRESSION}),
+    "exposures": frozenset({Kind.SERVED, Kind.IMPRESSION, Kind.MODULE_SERVED}),
     "activations": frozenset({Kind.ARTIFACT_ACTIVATE}),
 }
 """What is read together lies together: a job that learns from engagements opens no file with

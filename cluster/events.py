@@ -29,6 +29,8 @@ class Kind(IntEnum):
     UNBLOCK = 23
     MUTE = 24
     UNMUTE = 25
+    SUBSCRIBE = 26
+    UNSUBSCRIBE = 27
 
     FAVOURITE = 30
     UNFAVOURITE = 31
@@ -55,6 +57,10 @@ class Kind(IntEnum):
     UNDO_NOT_INTERESTED = 63
     REPORT = 64
     UNDO_REPORT = 65
+    TOPIC_MUTE = 66
+    TOPIC_UNMUTE = 67
+    PREFERENCE = 68
+    DISMISS = 69
 
     KEYWORD_MUTE = 70
     KEYWORD_UNMUTE = 71
@@ -70,6 +76,7 @@ class Kind(IntEnum):
 
     SERVED = 90
     IMPRESSION = 91
+    MODULE_SERVED = 92
 
     ARTIFACT_ACTIVATE = 99
 
@@ -112,6 +119,13 @@ UNDONE_BY: dict[Kind, Kind] = {
 }
 """Undo kind → the kind it takes back."""
 
+EDGES = (
+    *(Kind.FOLLOW, Kind.UNFOLLOW, Kind.BLOCK, Kind.UNBLOCK, Kind.MUTE, Kind.UNMUTE),
+    *(Kind.SUBSCRIBE, Kind.UNSUBSCRIBE),
+)
+"""What ties one user to another, and its undoing. Who subscribes reads a creator's posts that
+are `exclusive`."""
+
 CORE = pa.schema(
     [
         pa.field("event_id", pa.int64(), nullable=False),
@@ -131,6 +145,7 @@ OPTIONAL = pa.schema(
         pa.field("reply_to_id", pa.int64()),
         pa.field("reply_to_author_id", pa.int64()),
         pa.field("root_id", pa.int64()),
+        pa.field("root_author_id", pa.int64()),
         pa.field("quote_of_id", pa.int64()),
         pa.field("quote_of_author_id", pa.int64()),
         pa.field("repost_of_id", pa.int64()),
@@ -143,12 +158,14 @@ OPTIONAL = pa.schema(
         pa.field("video_duration_ms", pa.int64()),
         pa.field("link_count", pa.int16()),
         pa.field("sensitive", pa.bool_()),
+        pa.field("exclusive", pa.bool_()),
         pa.field("uri", pa.string()),
         pa.field("name", pa.string()),
         pa.field("country", pa.string()),
         pa.field("age_years", pa.int16()),
         pa.field("verified", pa.bool_()),
         pa.field("protected", pa.bool_()),
+        pa.field("creator", pa.bool_()),
         pa.field("allow_sensitive", pa.bool_()),
         pa.field("label", pa.string()),
         pa.field("keyword", pa.string()),
@@ -180,19 +197,20 @@ class Rule:
 _USER_MAY = frozenset(
     {
         *("name", "uri", "language", "country", "age_years"),
-        *("verified", "protected", "allow_sensitive"),
+        *("verified", "protected", "creator", "allow_sensitive"),
     }
 )
 _CONTENT = frozenset(
     {
         *("text", "language", "topics", "image_count", "video_duration_ms"),
-        *("link_count", "sensitive", "uri"),
+        *("link_count", "sensitive", "exclusive", "uri"),
     }
 )
 _LINKS = frozenset(
     {
-        *("reply_to_id", "reply_to_author_id", "root_id", "quote_of_id", "quote_of_author_id"),
-        *("repost_of_id", "repost_of_author_id", "edit_of_id"),
+        *("reply_to_id", "reply_to_author_id", "root_id", "root_author_id"),
+        *("quote_of_id", "quote_of_author_id", "repost_of_id", "repost_of_author_id"),
+        "edit_of_id",
     }
 )
 _CONTEXT = frozenset({"value", "surface", "request_id", "position"})
@@ -213,15 +231,17 @@ RULES: dict[Kind, Rule] = {
     Kind.POST_CREATE: Rule(("post_id", "author_id"), _CONTENT | _LINKS),
     Kind.POST_EDIT: Rule(("post_id", "author_id"), _CONTENT),
     Kind.POST_DELETE: Rule(("post_id", "author_id")),
-    **dict.fromkeys(
-        (Kind.FOLLOW, Kind.UNFOLLOW, Kind.BLOCK, Kind.UNBLOCK, Kind.MUTE, Kind.UNMUTE), _EDGE
-    ),
+    **dict.fromkeys(EDGES, _EDGE),
     **dict.fromkeys((*ENGAGEMENTS, *NEGATIVE_FEEDBACK, *UNDONE_BY), _ON_POST),
     Kind.PROFILE_CLICK: Rule(("actor_id", "author_id"), _CONTEXT | {"post_id"}),
     Kind.KEYWORD_MUTE: Rule(("actor_id", "keyword")),
     Kind.KEYWORD_UNMUTE: Rule(("actor_id", "keyword")),
     Kind.TOPIC_FOLLOW: Rule(("actor_id", "target_id")),
     Kind.TOPIC_UNFOLLOW: Rule(("actor_id", "target_id")),
+    Kind.TOPIC_MUTE: Rule(("actor_id", "target_id")),
+    Kind.TOPIC_UNMUTE: Rule(("actor_id", "target_id")),
+    Kind.PREFERENCE: Rule(("actor_id", "name"), frozenset({"value"})),
+    Kind.DISMISS: Rule(("actor_id", "name")),
     Kind.LIST_CREATE: Rule(("actor_id", "target_id"), frozenset({"name", "uri"})),
     Kind.LIST_DELETE: Rule(("actor_id", "target_id")),
     Kind.LIST_ADD: Rule(("actor_id", "target_id", "author_id")),
@@ -235,14 +255,19 @@ RULES: dict[Kind, Rule] = {
     Kind.IMPRESSION: Rule(
         ("actor_id", "post_id", "author_id"), frozenset({"request_id", "position", "surface"})
     ),
+    Kind.MODULE_SERVED: Rule(
+        ("actor_id", "name"), frozenset({"request_id", "position", "surface"})
+    ),
     Kind.ARTIFACT_ACTIVATE: Rule(("name", "model_version")),
 }
 """Kind → what it must and may carry. A list event names its owner (`actor_id`), the list
-(`target_id`) and the member (`author_id`); a safety label without a post is its author's."""
+(`target_id`) and the member (`author_id`); a safety label without a post is its author's. What
+`preference`, `dismiss` and `module_served` name is in `cluster.controls`."""
 
 REFERENCES = {
     "reply_to_id": "reply_to_author_id",
     "quote_of_id": "quote_of_author_id",
     "repost_of_id": "repost_of_author_id",
 }
-"""Link of a post → the author of what it links to; each needs the other."""
+"""Link of a post → the author of what it links to; each needs the other. The author of the root
+(`root_author_id`) may be left out, and the post is no news to that author's shard."""

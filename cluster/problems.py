@@ -18,6 +18,7 @@ _TITLES = {
     "forbidden": (403, "The token's scope does not suffice"),
     "not-found": (404, "There is nothing here"),
     "unknown-request": (404, "No trace of this request is kept"),
+    "unknown-list": (404, "The user has no such list"),
     "unknown-user": (404, "There is no such user"),
     "unknown-post": (404, "There is no such post"),
     "method-not-allowed": (405, "This method is not supported here"),

@@ -15,10 +15,18 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from cluster.analytics_settings import AnalyticsSettings
+from cluster.heuristics_settings import HeuristicsSettings
+from cluster.mixer_settings import MixerSettings
+from cluster.product_settings import ProductSettings
 from cluster.ranker_settings import HeavyRankerSettings
 from cluster.setting_group import Group
 from cluster.source_settings import SourceSettings
+from cluster.switch_settings import SwitchSettings
+from cluster.switches import SwitchError, Switches
 from cluster.training_settings import TrainingSettings
+from cluster.user_state_settings import UserStateSettings
+from cluster.visibility_settings import VisibilitySettings
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -197,6 +205,13 @@ class Settings(BaseSettings):
     http: HttpSettings = HttpSettings()
     training: TrainingSettings = TrainingSettings()
     heavy_ranker: HeavyRankerSettings = HeavyRankerSettings()
+    heuristics: HeuristicsSettings = HeuristicsSettings()
+    visibility: VisibilitySettings = VisibilitySettings()
+    mixer: MixerSettings = MixerSettings()
+    products: ProductSettings = ProductSettings()
+    user_states: UserStateSettings = UserStateSettings()
+    analytics: AnalyticsSettings = AnalyticsSettings()
+    switches: SwitchSettings = SwitchSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -227,6 +242,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "graph": {"segments": 8, "edges_per_segment": 2**27},
         "vectors": {"max_recent": 20_000_000, "max_entries": 40_000_000},
         "aggregates": {"bytes": 4 * 2**30, "batch_bytes": 64 * 2**30},
+        "analytics": {"max_rows": 20_000_000},
         "log": {"kind": "jetstream", "replicas": 3},
         "shards": {"count": 16},
         "for_you": {"skip_newest_ms": 15_000},
@@ -317,9 +333,13 @@ def load(path: Path | None = None, **overrides: Any) -> Settings:
     if not isinstance(preset, str) or preset not in PRESETS:
         raise SettingsError(f"preset: {preset!r} is unknown; choose one of {', '.join(PRESETS)}")
     try:
-        return Settings(**_merge(PRESETS[preset], given))
+        settings = Settings(**_merge(PRESETS[preset], given))
+        Switches(settings, settings.switches)
     except ValidationError as error:
         raise SettingsError(_explain(error, path)) from error
+    except SwitchError as error:
+        raise SettingsError(f"switches: {error}") from error
+    return settings
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -271,6 +271,9 @@ class QualityFactorSettings(Group):
     warm_up_s: float = Field(60.0, ge=0)
     """After the start, in which nothing counts."""
     fetch_target_ms: float = Field(300.0, gt=0)
+    """Of fetching a source's candidates, and"""
+    score_target_ms: float = Field(700.0, gt=0)
+    """of the heavy ranker with its inputs (published, both)."""
 
 
 class AgeDecaySettings(Group):

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cluster.controls import bad_choices
 from cluster.events import (
     COLUMNS,
     CORE,
@@ -96,12 +97,17 @@ def check_batch(
         has_link, has_author = given.get(link, none), given.get(author, none)
         bad.add(has_link & ~has_author, author, f"is required with {link}")
         bad.add(has_author & ~has_link, link, f"is required with {author}")
+    if "root_author_id" in given:
+        has_root = given.get("root_id", np.zeros(batch.num_rows, bool))
+        bad.add(given["root_author_id"] & ~has_root, "root_id", "is required with root_author_id")
     own_edge = _USER_TARGET[kinds] & (columns["actor_id"] == columns["target_id"])
     bad.add(own_edge, "target_id", "must be another user than actor_id")
     if "text" in given:
         too_long = pc.greater(pc.binary_length(batch.column("text")), MAX_TEXT_BYTES)
         too_long = pc.fill_null(too_long, False).to_numpy(zero_copy_only=False)
         bad.add(too_long, "text", f"must be at most {MAX_TEXT_BYTES} bytes of UTF-8")
+    for wrong in bad_choices(kinds, columns["value"], *_named(batch, "name", "keyword")):
+        bad.add(wrong.rows, wrong.field, wrong.message)
 
     late = columns["time_ms"] > now_ms
     batch = _with_column(batch, "event_id", _derived_ids(columns, batch))
@@ -138,6 +144,10 @@ class _Refusals:
         return found
 
 
+def _named(batch: pa.RecordBatch, *names: str) -> list[pa.Array | None]:
+    return [batch.column(name) if name in batch.schema.names else None for name in names]
+
+
 def _derived_ids(
     columns: dict[str, npt.NDArray[Any]], batch: pa.RecordBatch
 ) -> npt.NDArray[np.int64]:
@@ -148,9 +158,13 @@ def _derived_ids(
     mixed = mix64(columns["kind"])
     for name in ("actor_id", "post_id", "author_id", "target_id", "time_ms"):
         mixed = mix64(mixed ^ mix64(columns[name]) + np.uint64(len(name)))
-    for name in ("label", "keyword"):
+    for name in ("label", "keyword", "name"):
         if name in batch.schema.names:
-            words = batch.column(name).dictionary_encode()
+            words = batch.column(name)
+            if name == "name":
+                # Of other kinds the name is only told, and may be told again otherwise.
+                words = pc.if_else(pa.array(_TELLS_APART[columns["kind"]]), words, None)
+            words = words.dictionary_encode()
             hashes = [id_of_string(word) for word in words.dictionary.to_pylist()]
             codes = words.indices.fill_null(len(hashes)).to_numpy()
             told = mix64(mixed ^ np.array([*hashes, 0], np.uint64)[codes])
@@ -389,6 +403,8 @@ def _table(holds: Callable[[Kind], bool]) -> npt.NDArray[np.bool_]:
 
 _KNOWN = _table(lambda _: True)
 _USER_TARGET = _table(lambda kind: RULES[kind].user_target)
+_TELLS_APART = _table(lambda kind: kind in (Kind.PREFERENCE, Kind.DISMISS, Kind.MODULE_SERVED))
+"""Events of these kinds that name different things are different events."""
 _NEEDS = {
     name: _table(lambda kind, name=name: name in RULES[kind].needs)  # type: ignore[misc]
     for name in sorted({name for rule in RULES.values() for name in rule.needs})

@@ -1,7 +1,7 @@
 """A whole service in process: HTTP over local shards and a real log."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,11 @@ class World:
     def why(self, post: int, user: int = VIEWER, role: str = "read", **parameters: Any) -> Any:
         return self.get(f"/v1/timelines/for-you/{user}/why/{post}", role, **parameters)
 
+    def happen(self, *events: Event) -> None:
+        """Send events and have the shards apply them."""
+        assert self.post(list(events)).json()["accepted"] == len(events)
+        self.catch_up()
+
     def post(
         self,
         body: Any,
@@ -150,8 +155,11 @@ def small_world() -> list[Event]:
     return [*users, *follows, *posts, strange, liked]
 
 
-def a_world(folder: Path, **http: Any) -> Iterator[World]:
-    options = load(data_dir=folder, shards={"count": N_SHARDS}, http=http)
+def a_world(
+    folder: Path, settings: Mapping[str, Any] | None = None, **http: Any
+) -> Iterator[World]:
+    """A world with the given settings, those of HTTP by name."""
+    options = load(data_dir=folder, shards={"count": N_SHARDS}, http=http, **(settings or {}))
     models = Models(ArtifactStore(folder / "artifacts"))
     states = [ShardState(options, models, shard, N_SHARDS) for shard in range(N_SHARDS)]
     router = Outages(LocalRouter(states))
@@ -186,10 +194,13 @@ def a_stream(table: pa.Table, **options: Any) -> bytes:
     return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
 
 
-def a_lively_world(folder: Path) -> Iterator[World]:
-    """A world in which something happened."""
-    for world in a_world(folder):
-        answer = world.post(small_world())
-        assert answer.json()["accepted"] == len(small_world())
+def a_lively_world(
+    folder: Path, more: Sequence[Event] = (), settings: Mapping[str, Any] | None = None, **http: Any
+) -> Iterator[World]:
+    """A world in which something happened: `small_world`, and `more`."""
+    events = [*small_world(), *more]
+    for world in a_world(folder, settings, **http):
+        answer = world.post(events)
+        assert answer.json()["accepted"] == len(events)
         world.catch_up()
         yield world

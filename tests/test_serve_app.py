@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from actors.router import shards_of
+from cluster.events import Kind
 from cluster.log import LogFull
 from cluster.logs import features_lane
 from cluster.routing import decode
@@ -31,6 +33,8 @@ from tests.http_world import (
     small_world,
 )
 from timeline import answers
+from timeline.query import Query
+from timeline.stages import Prepare
 
 
 @pytest.fixture
@@ -134,21 +138,31 @@ def test_what_a_page_leaves_behind(lively: World) -> None:
         for row in decode(payload).to_pylist()
         if row["actor_id"] == VIEWER
     ]
-    served = {row["event_id"]: row for row in rows}.values()
+    told = {row["event_id"]: row for row in rows}.values()
+    served = [row for row in told if row["kind"] == Kind.SERVED]
     assert {row["position"]: str(row["post_id"]) for row in served} == {
         place: item["post_id"] for place, item in enumerate(page["items"])
     }
-    assert {row["request_id"] for row in served} == {page["request_id"]}
+    modules = [(row["position"], row["name"]) for row in told if row not in served]
+    assert modules == [(one["index"], one["name"]) for one in page["between"]]
+    assert modules
+    assert {row["request_id"] for row in told} == {page["request_id"]}
     (features,) = [payload for lane, payload in records if lane == features_lane(lively.settings)]
     table = pa.ipc.open_stream(features).read_all()
     assert set(table.column("request_id").to_pylist()) == {page["request_id"]}
 
 
-def test_for_you_falls_back_to_following(lively: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: Any, **__: Any) -> None:
-        raise ZeroDivisionError
+def break_product(world: World, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def broken(_: Query) -> bool:
+        raise ZeroDivisionError("a secret of the inside")
 
-    monkeypatch.setattr(lively.service._timelines, "for_you", broken)
+    products = world.service._timelines.products
+    stages = [Prepare("broken", broken), *products[name].stages]
+    monkeypatch.setitem(products, name, replace(products[name], stages=stages))
+
+
+def test_for_you_falls_back_to_following(lively: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    break_product(lively, monkeypatch, "for_you")
     page = lively.for_you(limit=2).json()
     assert page["product"] == "following"
     assert page["degraded"] == ["for_you"]
@@ -161,10 +175,7 @@ def test_for_you_falls_back_to_following(lively: World, monkeypatch: pytest.Monk
 def test_an_unexpected_failure_says_nothing_of_the_inside(
     lively: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: Any, **__: Any) -> None:
-        raise ZeroDivisionError("a secret of the inside")
-
-    monkeypatch.setattr(lively.service._timelines, "following", broken)
+    break_product(lively, monkeypatch, "following")
     answer = lively.get(f"/v1/timelines/following/{VIEWER}")
     problem_of(answer, 500, "internal")
     assert "secret" not in answer.text
@@ -318,6 +329,7 @@ def test_bad_parameters_elsewhere(world: World, path: str, parameters: dict[str,
         "/v1/timelines/for-you/1",
         "/v1/timelines/following/1",
         "/v1/timelines/for-you/1/why/2",
+        "/v1/users/1/top-posts",
         "/metrics",
     ],
 )
@@ -422,7 +434,7 @@ def test_no_token_in_the_logs(world: World, caplog: pytest.LogCaptureFixture) ->
 def test_openapi_has_examples_for_everything(world: World) -> None:
     document = world.client.get("/openapi.json").json()
     operations = [op for path in document["paths"].values() for op in path.values()]
-    assert len(operations) == 13
+    assert len(operations) == 19
     assert all(op["summary"] and op["tags"] for op in operations)
     bodies = document["paths"]["/v1/events"]["post"]["requestBody"]["content"]
     example = bodies["application/json"]["example"]
@@ -430,7 +442,7 @@ def test_openapi_has_examples_for_everything(world: World) -> None:
     assert document["components"]["securitySchemes"]
     secured = {p for p, ops in document["paths"].items() for op in ops.values() if "security" in op}
     assert set(document["paths"]) - secured == {"/healthz", "/readyz", "/version"}
-    for name in ("PageAnswer", "EventsAnswer", "WhyAnswer"):
+    for name in ("PageAnswer", "EventsAnswer", "WhyAnswer", "WhatIfAnswer", "AnalyticsAnswer"):
         assert document["components"]["schemas"][name]["example"]
 
 

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from actors.graph_questions import AskLeft, AskSignals, AskTopicTastes, AskTwoHop
 from actors.models import Models
+from actors.page_questions import AskNewestBetween
 from actors.questions import (
     AskContext,
     AskInNetwork,
     AskLabels,
-    AskNewest,
     AskPopular,
     AskPosts,
     AskSecondDegree,
@@ -25,14 +25,17 @@ from actors.questions import (
 from actors.router import Gathered, LocalRouter, Reply, Wave, shards_of
 from actors.signal_types import SignalType
 from actors.state import ShardState
+from actors.stores.newest_between import Place, Replies
 from actors.two_hop import HOME_PAIRS, LeftLists
+from actors.viewer_state import AskViewerState
 from cluster.artifacts import ArtifactStore
 from cluster.events import NEGATIVE_FEEDBACK, UNDONE_BY, Kind
 from cluster.ids import N_PARTITIONS, partitions_of
 from cluster.routing import decode, encode, is_imported, route
 from cluster.settings import Settings
 from cluster.validation import check_objects
-from timeline.timelines import Page, Timelines
+from timeline.pages import Page
+from timeline.timelines import Timelines
 
 Event = dict[str, Any]
 
@@ -84,6 +87,14 @@ class Clock:
     ) -> Event:
         ids = {"actor_id": actor_id, "post_id": post_id, "author_id": author_id}
         return self.event(kind, **ids, **given)
+
+
+def active(clock: Clock, user_id: int, now_ms: int, n_days: int) -> list[Event]:
+    """What makes a user one who was here on so many of the last days."""
+    return [
+        clock.on_post(Kind.CLICK, user_id, 9_999, 9_998, time_ms=now_ms - day * DAY_MS)
+        for day in range(n_days)
+    ]
 
 
 def checked(events: Iterable[Event]) -> pa.RecordBatch:
@@ -213,7 +224,11 @@ def answers(
         ),
         AskSecondDegree(user_ids, seeds, since_ms, PUBLIC, 100),
         AskPopular("en", since_ms, now_ms, 100),
-        AskNewest(user_ids, since_ms, now_ms + 1, 3),
+        AskNewestBetween(
+            *(user_ids, user_ids > 0, Place(now_ms + 1, 0), Place(since_ms, 0), 3),
+            *(Replies.ALL, user_ids, user_ids[:0], "en", now_ms),
+        ),
+        *(AskViewerState(user, now_ms) for user in users),
         AskPosts(post_ids, "en", now_ms),
         AskUris(post_ids),
         AskLabels(post_ids, np.array([author_of(post) for post in posts])),

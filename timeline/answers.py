@@ -6,7 +6,11 @@ import orjson
 from pydantic import BaseModel, ConfigDict
 
 from cluster.ingest import Ingested
-from timeline.timelines import Item, Page
+from timeline.ads import Ad
+from timeline.modules import Pill
+from timeline.pages import Between, Item, Page
+from timeline.presented import ShownPost
+from timeline.reasons import Reason
 
 _EVENTS = [
     {"kind": "user_create", "time_ms": 1700000000000, "actor_id": "1033", "name": "ada"},
@@ -124,6 +128,18 @@ class ReasonAnswer(BaseModel):
     text: str
 
 
+class ShownAnswer(BaseModel):
+    """A post above another one or inside it."""
+
+    post_id: str
+    author_id: str | None = None
+    created_ms: int | None = None
+    tombstone: bool = False
+    """The post is gone; nothing but its id may be shown."""
+    covered_by: str | None = None
+    limited_by: str | None = None
+
+
 class ItemAnswer(BaseModel):
     """One post of a page; ids are strings, since JSON numbers lose digits in browsers."""
 
@@ -135,6 +151,50 @@ class ItemAnswer(BaseModel):
     score: float
     source: str
     reasons: list[ReasonAnswer]
+    context: ReasonAnswer | None = None
+    """The one line to stand over the post."""
+    ancestors: list[ShownAnswer] = []
+    """What stands above a reply: the root, then the post that it answers."""
+    quoted: ShownAnswer | None = None
+    reposted: ShownAnswer | None = None
+    covered_by: str | None = None
+    """The rule of visibility by which the post is covered until the viewer asks for it."""
+    limited_by: str | None = None
+    """The rule by which replies, likes and the like are off."""
+
+
+class BetweenAnswer(BaseModel):
+    """What stands between posts: a module or an ad.
+
+    Put into the list of posts one after the other, each stands at its `index`.
+    """
+
+    kind: str
+    """`who_to_follow`, `topics`, `prompt` or `ad`."""
+    index: int
+    name: str | None = None
+    """Of a module: what a `dismiss` event names."""
+    text: str = ""
+    user_ids: list[str] = []
+    topic_ids: list[str] = []
+    because: list[str] = []
+    """Beside the users or topics: why each."""
+    ad: dict[str, Any] | None = None
+
+
+class NewPostsAnswer(BaseModel):
+    """The pill that says that there are new posts."""
+
+    n_posts: int
+    user_ids: list[str]
+    delay_ms: int
+
+
+class ReplacedAnswer(BaseModel):
+    """A post served before that is another one now."""
+
+    post_id: str
+    by_post_id: str
 
 
 class FoundByAnswer(BaseModel):
@@ -152,10 +212,18 @@ class PageAnswer(BaseModel):
 
     request_id: str
     user_id: str
-    product: Literal["for_you", "following"]
+    product: Literal["for_you", "following", "lists", "top_posts"]
     items: list[ItemAnswer]
+    between: list[BetweenAnswer] = []
+    new_posts: NewPostsAnswer | None = None
+    replaced: list[ReplacedAnswer] = []
     cursor: str | None
     """Give it back for the next page; null at the end."""
+    newer_cursor: str | None = None
+    """Give it back for what has come since."""
+    gap_cursor: str | None = None
+    """Give it back for what lies between this page and what was shown before."""
+    experiment_arms: list[str] = []
     degraded: list[str]
     """What is missing from the answer: shards, sources, `viewer_context`."""
     reason: str | None
@@ -192,6 +260,8 @@ class FilterAnswer(BaseModel):
 
     name: str
     passed: bool
+    rule: str | None = None
+    """The rule by which, where the filter has rules."""
 
 
 class WhyAnswer(BaseModel):
@@ -219,6 +289,10 @@ class WhyAnswer(BaseModel):
     score: dict[str, Any] | None = None
     proofs: list[dict[str, str]] = []
     features: dict[str, float] = {}
+    path: dict[str, Any] = {}
+    """How it was found: source, engines, the signal and the proof that led there."""
+    ranks: list[dict[str, Any]] = []
+    """Place before and after each stage that orders."""
     stages: list[dict[str, Any]] = []
 
 
@@ -243,7 +317,15 @@ def page_json(page: Page) -> bytes:
             "user_id": str(page.viewer_id),
             "product": page.product,
             "items": [_item(item) for item in page.items],
+            "between": [_between(one) for one in page.between],
+            "new_posts": _pill(page.new_posts),
+            "replaced": [
+                {"post_id": str(old), "by_post_id": str(new)} for old, new in page.replaced
+            ],
             "cursor": page.cursor,
+            "newer_cursor": page.newer_cursor,
+            "gap_cursor": page.gap_cursor,
+            "experiment_arms": list(page.arms),
             "degraded": page.degraded,
             "reason": page.reason,
             "model_version": page.model_version,
@@ -272,22 +354,75 @@ def events_json(done: Ingested) -> bytes:
 
 
 def _item(item: Item) -> dict[str, Any]:
+    entry = item.entry
     answer: dict[str, Any] = {
         "post_id": str(item.post_id),
         "author_id": str(item.author_id),
         "created_ms": item.created_ms,
         "score": item.score,
         "source": item.source,
-        "reasons": [
-            {
-                "kind": reason.kind,
-                "user_ids": [str(user) for user in reason.user_ids],
-                "post_ids": [str(post) for post in reason.post_ids],
-                "text": reason.text,
-            }
-            for reason in item.reasons
-        ],
+        "reasons": [_reason(reason) for reason in item.reasons],
+        **_flags(entry.focal),
     }
     if item.uri is not None:
         answer["uri"] = item.uri
+    if entry.context is not None:
+        answer["context"] = _reason(entry.context)
+    if len(entry.posts) > 1:
+        answer["ancestors"] = [_shown(post) for post in entry.posts[:-1]]
+    for name, inside in (("quoted", entry.focal.quoted), ("reposted", entry.focal.reposted)):
+        if inside is not None:
+            answer[name] = _shown(inside)
     return answer
+
+
+def _reason(reason: Reason) -> dict[str, Any]:
+    return {
+        "kind": reason.kind,
+        "user_ids": [str(user) for user in reason.user_ids],
+        "post_ids": [str(post) for post in reason.post_ids],
+        "text": reason.text,
+    }
+
+
+def _shown(post: ShownPost) -> dict[str, Any]:
+    if post.tombstone:
+        return {"post_id": str(post.post_id), "tombstone": True}
+    return {
+        "post_id": str(post.post_id),
+        "author_id": str(post.author_id),
+        "created_ms": post.created_ms,
+        **_flags(post),
+    }
+
+
+def _flags(post: ShownPost) -> dict[str, str]:
+    flags = {"covered_by": post.covered_by, "limited_by": post.limited_by}
+    return {name: rule for name, rule in flags.items() if rule}
+
+
+def _between(one: Between) -> dict[str, Any]:
+    content = one.content
+    if isinstance(content, Ad):
+        # What an ad brings for the client may not pass for what the ad is.
+        ad = {**content.payload, "id": content.id, "text": content.text, "url": content.url}
+        return {"kind": "ad", "index": one.index, "ad": ad}
+    return {
+        "kind": content.kind,
+        "index": one.index,
+        "name": content.name,
+        "text": content.text,
+        "user_ids": [str(user) for user in content.user_ids],
+        "topic_ids": [str(topic) for topic in content.topic_ids],
+        "because": list(content.because),
+    }
+
+
+def _pill(pill: Pill | None) -> dict[str, Any] | None:
+    if pill is None:
+        return None
+    return {
+        "n_posts": pill.n_posts,
+        "user_ids": [str(user) for user in pill.user_ids],
+        "delay_ms": pill.delay_ms,
+    }

@@ -16,6 +16,8 @@ Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
 MAX_PROOFS = 10
+REPLY_TO, QUOTE_OF, ROOT = 0, 1, 2
+"""Columns of `Candidates.links`."""
 ENGINES = (
     *("simclusters_ann", "twhin_ann", "user_tweet_graph", "user_video_graph"),
     *("interested_in", "consumer_twhin"),
@@ -33,8 +35,17 @@ class Candidates:
     created_ms: Ids
     newest_ids: Ids
     repost_of_ids: Ids
+    links: Ids
+    """Shape (n, 3): the posts replied to and quoted, and the root of the conversation
+    (`REPLY_TO`, `QUOTE_OF`, `ROOT`); 0 for none."""
     linked_author_ids: Ids
-    """Shape (n, 3): authors of the posts replied to, quoted and reposted; 0 for none."""
+    """Shape (n, 4): authors of the posts replied to, quoted and reposted, and of the root;
+    0 for none."""
+    topic_ids: Ids
+    labels: npt.NDArray[np.uint64]
+    """Shape (n, 2): which of `KNOWN_LABELS` the post has, and which its author."""
+    marks: npt.NDArray[np.uint16]
+    """Flags of `Mark`."""
     deleted: Mask
     author_gone: Mask
     author_protected: Mask
@@ -94,7 +105,11 @@ def from_found(found: FoundPosts) -> Candidates:
         created_ms=found.created_ms,
         newest_ids=found.newest_ids,
         repost_of_ids=found.repost_of_ids,
+        links=found.links,
         linked_author_ids=found.linked_author_ids,
+        topic_ids=found.topic_ids,
+        labels=found.labels,
+        marks=found.marks,
         deleted=found.deleted,
         author_gone=found.author_gone,
         author_protected=found.author_protected,
@@ -161,7 +176,9 @@ _NO_IDS, _NO_FLAGS = np.empty(0, np.int64), np.empty(0, np.bool_)
 
 NONE = from_found(
     FoundPosts(
-        *(_NO_IDS, _NO_IDS, _NO_IDS, _NO_IDS, _NO_IDS, np.empty((0, 3), np.int64)),
+        *(_NO_IDS, _NO_IDS, _NO_IDS, _NO_IDS, _NO_IDS),
+        *(np.empty((0, 3), np.int64), np.empty((0, 4), np.int64), _NO_IDS),
+        *(np.empty((0, 2), np.uint64), np.empty(0, np.uint16)),
         *(_NO_FLAGS, _NO_FLAGS, _NO_FLAGS, _NO_FLAGS, _NO_FLAGS),
         *(np.empty((0, N_POST_FEATURES), np.float32), np.empty(0, np.float32)),
     )

@@ -1,16 +1,25 @@
-"""Cursors: signed, self-contained, and good on any replica."""
+"""Cursors: signed, self-contained, and good on any replica.
+
+A cursor says where a chain of pages goes on: below what it showed, above it, or in a gap that a
+page above it left. Timelines ordered by time need two places for that; ranked ones carry hashes
+of everything that the chain showed.
+"""
 
 import base64
 import hashlib
 import hmac
 import struct
 from dataclasses import dataclass
+from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
 
-_VERSION = 1
-_HEADER = struct.Struct("<BBqqqqI")
+from actors.stores.newest_between import Place
+
+_VERSION = 2
+_HEADER = struct.Struct("<BBBqqqqqqqI")
+_HEADER_V1 = struct.Struct("<BBqqqqI")
 _SIGNATURE_BYTES = 16
 
 
@@ -20,6 +29,33 @@ class InvalidCursor(ValueError):
 
 class ExpiredCursor(ValueError):
     """A cursor of ours that is too old."""
+
+
+class CursorKind(IntEnum):
+    """Where a chain of pages goes on."""
+
+    OLDER = 0
+    """Below the oldest post served (the original's bottom cursor)."""
+    NEWER = 1
+    """Above the newest post served (top)."""
+    GAP = 2
+    """Between two blocks that were served."""
+
+
+@dataclass(frozen=True)
+class Walk:
+    """Which part of a timeline a request asks for."""
+
+    kind: CursorKind | None = None
+    """None for a first page."""
+    before: Place | None = None
+    """Ordered by time: only posts below this place,"""
+    after: Place | None = None
+    """and above this one."""
+    list_id: int = 0
+    """Lists: which."""
+    with_replies: bool = False
+    """Lists: replies too."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +68,29 @@ class Cursor:
     issued_ms: int
     before_ms: int
     before_id: int
-    """Following: creation time and id of the last post served."""
+    """Ordered by time: creation time and id of the post below which it goes on; 0 for none."""
     chain: npt.NDArray[np.uint32]
-    """Hashes of the posts that the chain served, sorted (For You)."""
+    """Hashes of the posts that the chain served, sorted (ranked timelines)."""
+    kind: CursorKind = CursorKind.OLDER
+    after_ms: int = 0
+    after_id: int = 0
+    """Ordered by time: the post above which it goes on; 0 for none."""
+    subject_id: int = 0
+    """Of which list; 0 where there is one timeline a viewer."""
+
+    @property
+    def before(self) -> Place | None:
+        """The post below which it goes on."""
+        return Place(self.before_ms, self.before_id) if self.before_id else None
+
+    @property
+    def after(self) -> Place | None:
+        """The post above which it goes on."""
+        return Place(self.after_ms, self.after_id) if self.after_id else None
+
+    def walk(self, *, with_replies: bool = False) -> Walk:
+        """What a request with this cursor asks for."""
+        return Walk(self.kind, self.before, self.after, self.subject_id, with_replies)
 
 
 class Cursors:
@@ -49,14 +105,17 @@ class Cursors:
     def encode(self, cursor: Cursor) -> str:
         """URL-safe text of a cursor."""
         header = _HEADER.pack(
-            *(_VERSION, cursor.product, cursor.viewer_id, cursor.issued_ms),
-            *(cursor.before_ms, cursor.before_id, len(cursor.chain)),
+            *(_VERSION, cursor.product, cursor.kind, cursor.viewer_id, cursor.issued_ms),
+            *(cursor.before_ms, cursor.before_id, cursor.after_ms, cursor.after_id),
+            *(cursor.subject_id, len(cursor.chain)),
         )
         body = header + cursor.chain.astype("<u4").tobytes()
         return base64.urlsafe_b64encode(self._sign(body) + body).decode().rstrip("=")
 
-    def decode(self, text: str, product: int, viewer_id: int, now_ms: int) -> Cursor:
-        """The cursor in `text`.
+    def decode(
+        self, text: str, product: int, viewer_id: int, now_ms: int, subject_id: int = 0
+    ) -> Cursor:
+        """The cursor in `text`, of this version or of the one before, which knew only `OLDER`.
 
         Raises `InvalidCursor` for anything that was not issued to this viewer for this
         timeline, and `ExpiredCursor` for what was, too long ago.
@@ -66,17 +125,43 @@ class Cursors:
         except ValueError as error:
             raise InvalidCursor("not a cursor") from error
         signature, body = raw[:_SIGNATURE_BYTES], raw[_SIGNATURE_BYTES:]
-        if len(body) < _HEADER.size or not hmac.compare_digest(signature, self._sign(body)):
+        if len(body) < _HEADER_V1.size or not hmac.compare_digest(signature, self._sign(body)):
             raise InvalidCursor("not a cursor, or one that was changed")
-        version, found_product, found_viewer, issued_ms, before_ms, before_id, n = (
-            _HEADER.unpack_from(body)
-        )
-        if version != _VERSION or found_product != product or found_viewer != viewer_id:
+        cursor = _READERS.get(body[0], _of_another_version)(body)
+        if (cursor.product, cursor.viewer_id) != (product, viewer_id):
             raise InvalidCursor("a cursor of another version, timeline or user")
-        if now_ms - issued_ms > self._ttl_ms:
+        if cursor.subject_id != subject_id:
+            raise InvalidCursor("a cursor of another list")
+        if now_ms - cursor.issued_ms > self._ttl_ms:
             raise ExpiredCursor(f"older than {self._ttl_ms // 1000} s; begin again without one")
-        chain = np.frombuffer(body, "<u4", n, _HEADER.size).astype(np.uint32)
-        return Cursor(product, viewer_id, issued_ms, before_ms, before_id, chain)
+        return cursor
 
     def _sign(self, body: bytes) -> bytes:
         return hmac.new(self._secret, body, hashlib.sha256).digest()[:_SIGNATURE_BYTES]
+
+
+def _read(body: bytes) -> Cursor:
+    header = _HEADER.unpack_from(body)
+    _, product, kind, viewer_id, issued_ms, before_ms, before_id, after_ms, after_id = header[:9]
+    subject_id, n = header[9:]
+    return Cursor(
+        *(product, viewer_id, issued_ms, before_ms, before_id, _chain(body, n, _HEADER)),
+        *(CursorKind(kind), after_ms, after_id, subject_id),
+    )
+
+
+def _read_v1(body: bytes) -> Cursor:
+    _, product, viewer_id, issued_ms, before_ms, before_id, n = _HEADER_V1.unpack_from(body)
+    chain = _chain(body, n, _HEADER_V1)
+    return Cursor(product, viewer_id, issued_ms, before_ms, before_id, chain)
+
+
+def _of_another_version(body: bytes) -> Cursor:
+    raise InvalidCursor("a cursor of another version, timeline or user")
+
+
+def _chain(body: bytes, n: int, header: struct.Struct) -> npt.NDArray[np.uint32]:
+    return np.frombuffer(body, "<u4", n, header.size).astype(np.uint32)
+
+
+_READERS = {1: _read_v1, _VERSION: _read}

@@ -3,34 +3,49 @@
 A trace is kept as bytes: a row for each candidate, and for each stage what it did to it.
 """
 
-import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import orjson
-import pyarrow as pa
 
-from actors.features.binned import BinnedModel, LightRanker
-from actors.features.light import FEATURES, positions_in
+from actors.features.light import FEATURES
 from actors.features.tasks import TASK_NAMES
 from actors.graph import PUBLIC_CODES
-from actors.models import LIGHT_RANKER
+from actors.signal_types import SignalType
+from actors.stores.id_map import IdMap
 from cluster.ids import Ids
-from timeline.candidates import MAX_PROOFS
-from timeline.pipeline import Extend, Filter, Pipeline, Prepare, Rescore, Retrieve, Score, Select
-from timeline.timelines import Page
+from timeline.candidates import ENGINES
+from timeline.pages import Page
+from timeline.pipeline import (
+    Extend,
+    Filter,
+    Gate,
+    Pipeline,
+    Prepare,
+    Refine,
+    Rescore,
+    Retrieve,
+    Score,
+    Select,
+    StageTrace,
+)
+from timeline.score_parts import (
+    PREDICTED,
+    ModelOf,
+    factor_column,
+    order_column,
+    ranks_of,
+    score_of,
+    stage_column,
+)
+from timeline.trace_bytes import UnreadableTrace, pack, unpack
 
-TOP_CONTRIBUTIONS = 8
-"""Features shown of either sign, the heaviest first."""
+__all__ = ["Explained", "UnreadableTrace", "half_precision", "pack_trace", "stage_kinds", "why"]
 
-_SCHEMA_VERSION = 1
-_HEAD = struct.Struct("<BQ")
 _HALF_MAX = 65_504.0
-_FEATURE = "feature."
-_PREDICTED = "predicted."
 _KIND_OF_STAGE = {
+    Gate: "gate",
     Prepare: "prepare",
     Retrieve: "retrieve",
     Extend: "extend",
@@ -38,21 +53,19 @@ _KIND_OF_STAGE = {
     Score: "score",
     Rescore: "rescore",
     Select: "select",
+    Refine: "refine",
 }
+_REMOVING = ("filter", "select", "refine")
 _LABEL_OF_CODE = {code: kind.label for kind, code in PUBLIC_CODES.items()}
-
-
-class UnreadableTrace(ValueError):
-    """Bytes that are not a trace this version can read."""
 
 
 def stage_kinds(pipeline: Pipeline) -> dict[str, str]:
     """Stage → what kind of stage it is, as traces name it."""
-    return {stage.name: _KIND_OF_STAGE[type(stage)] for stage in pipeline.stages}
+    return {stage.name: _KIND_OF_STAGE[type(stage)] for stage in pipeline.steps}
 
 
 def half_precision(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
-    """Features as they are kept: float16, finite."""
+    """Features as they are logged: float16, finite."""
     bounded = np.clip(features, -_HALF_MAX, _HALF_MAX)
     bounded[np.isnan(bounded)] = 0.0
     halves: npt.NDArray[np.float16] = bounded.astype(np.float16)
@@ -62,222 +75,217 @@ def half_precision(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]
 def pack_trace(page: Page, kinds: Mapping[str, str]) -> bytes:
     """The trace of a page as bytes; `kinds` are those of its product's stages."""
     found, stages = page.trace.found, page.trace.stages
-    order = np.argsort(found.post_ids, kind="stable")
-    ordered = found.post_ids[order]
+    n = len(found)
+    by_id = IdMap(n)
+    row_of = np.empty(n, np.int64)
+    row_of[by_id.get_or_insert(found.post_ids)] = np.arange(n)
 
-    def rows_of(post_ids: Ids) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-        """The rows of those posts that were found, and which of them were."""
-        at = positions_in(ordered, post_ids)
-        return order[at[at >= 0]], at >= 0
+    def column(post_ids: Ids, values: Any, of: Any, none: float) -> npt.NDArray[Any]:
+        """Values of posts by their rows, those that were not found left out."""
+        at = by_id.get(post_ids)
+        known = at >= 0
+        whole = np.full(n, none, of)
+        if known.all():
+            whole[row_of[at]] = values
+        else:
+            whole[row_of[at[known]]] = values[known]
+        return whole
 
-    dropped_at = np.full(len(found), -1, np.int8)
-    columns: dict[str, Any] = {}
+    dropped_at = np.full(n, -1, np.int16)
+    arrays: dict[str, npt.NDArray[Any]] = {}
     for number, stage in enumerate(stages):
         if stage.dropped is not None:
-            dropped_at[rows_of(stage.dropped)[0]] = number
-        if stage.post_ids is not None and stage.values is not None:
-            values = np.full(len(found), np.nan, np.float32)
-            rows, known = rows_of(stage.post_ids)
-            values[rows] = stage.values[known]
-            columns[f"stage.{number}"] = values
-    position = np.full(len(found), -1, np.int16)
-    rows, known = rows_of(page.shown.post_ids)
-    position[rows] = np.flatnonzero(known)
-    halves = np.asfortranarray(half_precision(found.features))
-    columns |= {
-        "post_id": found.post_ids,
-        "author_id": found.author_ids,
+            at = by_id.get(stage.dropped)
+            dropped_at[row_of[at[at >= 0]]] = number
+        post_ids = stage.post_ids
+        if post_ids is not None and stage.values is not None:
+            arrays[stage_column(number)] = column(post_ids, stage.values, np.float32, np.nan)
+            for name, values in stage.factors.items():
+                part = column(post_ids, values, np.float32, np.nan)
+                arrays[factor_column(number, name)] = part
+        if stage.judged_ids is not None and stage.reasons is not None:
+            arrays[_rule_column(number)] = column(stage.judged_ids, stage.reasons, np.int16, -1)
+        if stage.ordered is not None:
+            places = np.arange(len(stage.ordered), dtype=np.int32)
+            arrays[order_column(number)] = column(stage.ordered, places, np.int32, -1)
+    shown = page.shown.post_ids
+    proved = np.flatnonzero(found.proof_ids[:, 0])
+    arrays |= {
+        "post_ids": found.post_ids,
+        "author_ids": found.author_ids,
         "sources": found.sources,
+        "source": found.source,
+        "engines": found.engines,
+        "signals": found.signals,
+        "signal_ids": found.signal_ids,
         "dropped_at": dropped_at,
-        "position": position,
-        "proof_ids": _as_bytes(found.proof_ids),
-        "proof_kinds": _as_bytes(found.proof_kinds),
-        **{f"{_FEATURE}{name}": halves[:, i] for i, name in enumerate(FEATURES)},
+        "positions": column(shown, np.arange(len(shown)), np.int16, -1),
+        "proved": proved,
+        "proof_ids": found.proof_ids[proved],
+        "proof_kinds": found.proof_kinds[proved],
+        # Feature by feature, which compresses twice as well.
+        "features": found.features.T,
     }
     if page.predictions is not None:
-        rows, known = rows_of(page.predictions.post_ids)
-        for at, task in enumerate(TASK_NAMES):
-            column = np.full(len(found), np.nan, np.float32)
-            column[rows] = page.predictions.probabilities[known, at]
-            columns[f"{_PREDICTED}{task}"] = column
-    said = {
+        at = by_id.get(page.predictions.post_ids)
+        predicted = np.full((len(TASK_NAMES), n), np.nan, np.float32)
+        predicted[:, row_of[at[at >= 0]]] = page.predictions.probabilities[at >= 0].T
+        arrays[PREDICTED] = predicted
+    return pack(arrays, _said(page, kinds))
+
+
+def _said(page: Page, kinds: Mapping[str, str]) -> dict[str, Any]:
+    return {
         "product": page.product,
         "viewer_id": page.viewer_id,
         "request_id": page.request_id,
         "now_ms": page.now_ms,
         "model_version": page.model_version,
-        "light_ranker": page.light_version,
-        "weights": page.weights,
+        "light_ranker": page.light_version or page.model_version,
+        "weights": {name: page.weights.get(name, 0.0) for name in TASK_NAMES},
         "degraded": page.degraded,
         "reason": page.reason,
         "sources": page.source_names,
-        "stages": [
-            {"name": s.name, "kind": kinds.get(s.name, ""), "ms": round(s.ms, 3)}
-            | {"in": s.n_in, "out": s.n_out}
-            for s in stages
-        ],
+        "features": FEATURES,
+        "stages": [_said_of(stage, kinds.get(stage.name, "")) for stage in page.trace.stages],
     }
-    table = pa.table(columns).replace_schema_metadata({b"trace": orjson.dumps(said)})
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    raw = sink.getvalue()
-    content: bytes = pa.Codec("zstd").compress(raw, asbytes=True)
-    return _HEAD.pack(_SCHEMA_VERSION, raw.size) + content
 
 
-def why(trace: bytes, post_id: int, light_ranker: Callable[[str], LightRanker]) -> dict[str, Any]:
-    """What a trace says about a post; ids are strings.
+def _said_of(stage: StageTrace, kind: str) -> dict[str, Any]:
+    """What a trace says of a stage as a whole; what is not so is left out."""
+    told: dict[str, Any] = {"name": stage.name, "kind": kind, "ms": round(stage.ms, 3)}
+    told |= {"in": stage.n_in, "out": stage.n_out}
+    more = {
+        "skipped": stage.skipped,
+        "failed": stage.failed,
+        "late": stage.late,
+        "values": stage.values is not None,
+        "factors": list(stage.factors),
+        "rules": stage.reason_names,
+    }
+    return told | {name: value for name, value in more.items() if value}
 
-    `verdict` is `shown`, `dropped` (then `dropped_by` names the stage) or
-    `not_a_candidate`. `light_ranker` gives a model by its version; contributions are left
-    out where it raises `LookupError`, `OSError` or `ValueError`. Raises `UnreadableTrace`.
+
+def why(trace: bytes, post_id: int, light_ranker: ModelOf) -> dict[str, Any]:
+    """What a trace says about a post; see `Explained.of`. Raises `UnreadableTrace`."""
+    return Explained(trace, light_ranker).of(post_id)
+
+
+class Explained:
+    """A trace that was read, to be asked about any number of posts.
+
+    `light_ranker` gives a model by its version; contributions of features are left out where it
+    raises `LookupError`, `OSError` or `ValueError`. Raises `UnreadableTrace`.
     """
-    table, said = _read(trace)
-    answer: dict[str, Any] = {
-        "post_id": str(post_id),
-        "user_id": str(said["viewer_id"]),
-        "request_id": said["request_id"],
-        "product": said["product"],
-        "now_ms": said["now_ms"],
-        "model_version": said["model_version"],
-        "degraded": said["degraded"],
-        "stages": said["stages"],
-    }
-    rows = np.flatnonzero(table.column("post_id").to_numpy() == post_id)
-    if not len(rows):
-        return answer | {
-            "found": False,
-            "verdict": "not_a_candidate",
-            "detail": f"no source found it, of {', '.join(said['sources']) or 'none'}",
+
+    def __init__(self, trace: bytes, light_ranker: ModelOf) -> None:
+        self._arrays, self._told = unpack(trace)
+        self._light_ranker = light_ranker
+        self._ranks: list[npt.NDArray[np.int64]] | None = None
+
+    def of(self, post_id: int) -> dict[str, Any]:
+        """Everything known of a post; ids are strings.
+
+        `verdict` is `shown`, `dropped` (then `dropped_by` names the stage) or
+        `not_a_candidate`.
+        """
+        said, arrays = self._told, self._arrays
+        stages = [
+            {k: v for k, v in s.items() if k not in ("values", "factors", "rules")}
+            for s in said["stages"]
+        ]
+        answer: dict[str, Any] = {
+            "post_id": str(post_id),
+            "user_id": str(said["viewer_id"]),
+            "request_id": said["request_id"],
+            "product": said["product"],
+            "now_ms": said["now_ms"],
+            "model_version": said["model_version"],
+            "degraded": said["degraded"],
+            "stages": stages,
         }
-    row = {name: table.column(name)[int(rows[0])].as_py() for name in table.column_names}
-    dropped_at, stages = row["dropped_at"], said["stages"]
-    shown = row["position"] >= 0
-    reached = [s for i, s in enumerate(stages) if dropped_at < 0 or i <= dropped_at]
-    features = {
-        name.removeprefix(_FEATURE): float(value)
-        for name, value in row.items()
-        if name.startswith(_FEATURE)
-    }
-    return answer | {
-        "found": True,
-        "verdict": "shown" if shown else "dropped",
-        "author_id": str(row["author_id"]),
-        "found_by": [name for i, name in enumerate(said["sources"]) if row["sources"] >> i & 1],
-        "position": row["position"] if shown else None,
-        "dropped_by": stages[dropped_at]["name"] if dropped_at >= 0 else None,
-        "filters": [
-            {"name": s["name"], "passed": i != dropped_at}
-            for i, s in enumerate(reached)
-            if s["kind"] in ("filter", "select")
-        ],
-        "score": _score(row, reached, features, said, light_ranker),
-        "proofs": _proofs(row),
-        "features": features,
-    }
+        rows = np.flatnonzero(arrays["post_ids"] == post_id)
+        if not len(rows):
+            return answer | {
+                "found": False,
+                "verdict": "not_a_candidate",
+                "detail": f"no source found it, of {', '.join(said['sources']) or 'none'}",
+            }
+        row = int(rows[0])
+        dropped_at, position = int(arrays["dropped_at"][row]), int(arrays["positions"][row])
+        reached = dropped_at + 1 if dropped_at >= 0 else len(stages)
+        features = arrays["features"][:, row].tolist()
+        return answer | {
+            "found": True,
+            "verdict": "shown" if position >= 0 else "dropped",
+            "author_id": str(arrays["author_ids"][row]),
+            "found_by": _named(said["sources"], int(arrays["sources"][row])),
+            "path": self._path(row),
+            "position": position if position >= 0 else None,
+            "dropped_by": stages[dropped_at]["name"] if dropped_at >= 0 else None,
+            "filters": [
+                self._verdict(number, row, passed=number != dropped_at)
+                for number, stage in enumerate(stages[:reached])
+                if stage["kind"] in _REMOVING and "skipped" not in stage
+            ],
+            "ranks": self._ranked(row, reached),
+            "score": score_of(row, reached, arrays, said, self._light_ranker),
+            "proofs": self._proofs(row),
+            "features": dict(zip(said["features"], features, strict=True)),
+        }
+
+    def _path(self, row: int) -> dict[str, Any]:
+        """The way by which the source under which the post counts came to it."""
+        arrays, names = self._arrays, self._told["sources"]
+        source, signal = int(arrays["source"][row]), int(arrays["signals"][row])
+        path: dict[str, Any] = {
+            "source": names[source] if 0 <= source < len(names) else None,
+            "engines": _named(ENGINES, int(arrays["engines"][row])),
+        }
+        if signal >= 0:
+            path["signal"] = SignalType(signal).name.lower()
+        if arrays["signal_ids"][row]:
+            path["signal_id"] = str(arrays["signal_ids"][row])
+        return path
+
+    def _verdict(self, number: int, row: int, *, passed: bool) -> dict[str, Any]:
+        stage = self._told["stages"][number]
+        told: dict[str, Any] = {"name": stage["name"], "passed": passed}
+        rules = self._arrays.get(_rule_column(number))
+        if rules is not None and rules[row] >= 0:
+            told["rule"] = stage["rules"][int(rules[row])]
+        return told
+
+    def _ranked(self, row: int, reached: int) -> list[dict[str, Any]]:
+        """By stage the rank before and after it, from the first that ranks; None for none."""
+        if self._ranks is None:
+            self._ranks = ranks_of(self._arrays, self._told["stages"])
+        told: list[dict[str, Any]] = []
+        before: int | None = None
+        for stage, ranks in zip(self._told["stages"][:reached], self._ranks, strict=False):
+            after = int(ranks[row]) if ranks[row] >= 0 else None
+            if before is not None or after is not None:
+                told.append({"stage": stage["name"], "before": before, "after": after})
+            before = after
+        return told
+
+    def _proofs(self, row: int) -> list[dict[str, str]]:
+        at = np.flatnonzero(self._arrays["proved"] == row)
+        return [
+            {"user_id": str(user), "kind": _LABEL_OF_CODE.get(kind, str(kind))}
+            for place in at.tolist()
+            for user, kind in zip(
+                self._arrays["proof_ids"][place].tolist(),
+                self._arrays["proof_kinds"][place].tolist(),
+                strict=True,
+            )
+            if user
+        ]
 
 
-def _score(
-    row: Mapping[str, Any],
-    reached: list[dict[str, Any]],
-    features: Mapping[str, float],
-    said: Mapping[str, Any],
-    light_ranker: Callable[[str], LightRanker],
-) -> dict[str, Any] | None:
-    """What ranked the post: scores set, factors applied, and what came of them."""
-    score: dict[str, Any] = {}
-    factors: dict[str, float] = {}
-    final: float | None = None
-    for number, stage in enumerate(reached):
-        value = float(row.get(f"stage.{number}", np.nan))
-        if stage["kind"] == "score" and not np.isnan(value):
-            score[stage["name"]] = final = value
-        elif stage["kind"] == "rescore" and final is not None:
-            # Only posts whose score a stage changed are in its trace.
-            factors[stage["name"]] = 1.0 if np.isnan(value) else value
-            final *= factors[stage["name"]]
-    if final is None:
-        return None
-    if LIGHT_RANKER in score:
-        try:
-            version = said.get("light_ranker", said["model_version"])
-            model = light_ranker(version).of(features.get("is_followed", 0.0) > 0)
-        except (LookupError, OSError, ValueError):
-            model = None
-        if model is not None and set(model.names) <= features.keys():
-            score |= _contributions(model, features)
-    predicted = _predicted(row, said.get("weights", {}))
-    if predicted:
-        score["predicted"] = predicted
-    return score | {"factors": factors, "final": final}
+def _rule_column(number: int) -> str:
+    return f"rule.{number}"
 
 
-def _predicted(row: Mapping[str, Any], weights: Mapping[str, float]) -> list[dict[str, Any]]:
-    """What the heavy ranker predicted, and what each adds to the score, the heaviest first."""
-    found = {
-        name.removeprefix(_PREDICTED): float(value)
-        for name, value in row.items()
-        if name.startswith(_PREDICTED) and not np.isnan(value)
-    }
-    counted = found | {
-        # As `predictions.weighted_score` counts it: by the likelier of both heads.
-        name: max(found[name], found[f"{name}_v2"])
-        for name in ("is_good_clicked",)
-        if {name, f"{name}_v2"} <= found.keys()
-    }
-    told: list[dict[str, Any]] = [
-        {"engagement": name, "probability": p, "adds": counted[name] * weights.get(name, 0.0)}
-        for name, p in found.items()
-    ]
-    return sorted(told, key=lambda one: -abs(one["adds"]))
-
-
-def _contributions(model: BinnedModel, features: Mapping[str, float]) -> dict[str, Any]:
-    """The features that moved the logit most: the heaviest of either sign."""
-    values = np.array([[features[name] for name in model.names]], np.float32)
-    added = model.contributions(values)[0]
-    heaviest = np.argsort(-np.abs(added), kind="stable")
-    chosen = [
-        i
-        for sign in (1, -1)
-        for i in [i for i in heaviest.tolist() if added[i] * sign > 0][:TOP_CONTRIBUTIONS]
-    ]
-    return {
-        "bias": float(model.bias),
-        "logit": float(model.bias + added.sum()),
-        "contributions": [
-            {"feature": model.names[i], "value": float(values[0, i]), "adds": float(added[i])}
-            for i in chosen
-        ],
-    }
-
-
-def _proofs(row: Mapping[str, Any]) -> list[dict[str, str]]:
-    ids = np.frombuffer(row["proof_ids"], np.int64)
-    kinds = np.frombuffer(row["proof_kinds"], np.uint8)
-    return [
-        {"user_id": str(user), "kind": _LABEL_OF_CODE.get(kind, str(kind))}
-        for user, kind in zip(ids.tolist(), kinds.tolist(), strict=True)
-        if user
-    ]
-
-
-def _read(trace: bytes) -> tuple[pa.Table, dict[str, Any]]:
-    try:
-        version, n_bytes = _HEAD.unpack_from(trace)
-        if version != _SCHEMA_VERSION:
-            raise UnreadableTrace(f"trace of schema version {version}, not {_SCHEMA_VERSION}")
-        raw = pa.Codec("zstd").decompress(trace[_HEAD.size :], n_bytes)
-        with pa.ipc.open_stream(raw) as reader:
-            table = reader.read_all()
-        return table, orjson.loads(table.schema.metadata[b"trace"])
-    except (struct.error, pa.ArrowException, OSError, KeyError, TypeError) as error:
-        raise UnreadableTrace(f"not a trace: {error}") from error
-
-
-def _as_bytes(values: npt.NDArray[Any]) -> pa.Array:
-    """Rows of an array (n, MAX_PROOFS) as a column of fixed-size bytes."""
-    width = MAX_PROOFS * values.dtype.itemsize
-    content = pa.py_buffer(np.ascontiguousarray(values))
-    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(values), [None, content])
+def _named(names: Any, bits: int) -> list[str]:
+    return [name for number, name in enumerate(names) if bits >> number & 1]

@@ -15,9 +15,10 @@ def known(query: Query, candidates: Candidates) -> Mask:
 
 
 def not_protected(query: Query, candidates: Candidates) -> Mask:
-    """Posts of protected authors stay only for their followers."""
+    """Posts of protected authors stay only for their followers, and for themselves."""
     follows = np.sort(query.viewer.follows)
     keep: Mask = ~candidates.author_protected | _in(follows, candidates.author_ids)
+    keep |= candidates.author_ids == query.viewer_id
     return keep
 
 
@@ -40,16 +41,6 @@ def no_replies(sources: int, query: Query, candidates: Candidates) -> Mask:
     """No replies that none but these sources (bits) found."""
     elsewhere = (candidates.sources & np.uint32(~sources & 0xFFFFFFFF)) > 0
     keep: Mask = ~candidates.is_reply | elsewhere
-    return keep
-
-
-def after_cursor(query: Query, candidates: Candidates) -> Mask:
-    """Following: posts older than the last one served, or of its instant with a smaller id."""
-    if query.before is None:
-        return np.ones(len(candidates), bool)
-    last_ms, last_id = query.before
-    same = (candidates.created_ms == last_ms) & (candidates.post_ids < last_id)
-    keep: Mask = (candidates.created_ms < last_ms) | same
     return keep
 
 
@@ -95,10 +86,8 @@ def not_served(query: Query, candidates: Candidates) -> Mask:
 
 
 def not_disliked(query: Query, candidates: Candidates) -> Mask:
-    """Not posts the viewer gave negative feedback on, nor by authors to see less of."""
-    viewer = query.viewer
-    disliked = _in(viewer.hidden_post_ids, candidates.post_ids)
-    return ~(disliked | _in(viewer.hidden_author_ids, candidates.author_ids))
+    """Not posts the viewer gave negative feedback on."""
+    return ~_in(query.viewer.hidden_post_ids, candidates.post_ids)
 
 
 def one_per_repost(query: Query, candidates: Candidates) -> Mask:
@@ -126,7 +115,9 @@ def chain_hashes(post_ids: Ids) -> np.ndarray[tuple[int], np.dtype[np.uint32]]:
 def _no_author_in(users: Ids, candidates: Candidates) -> Mask:
     if not len(users):
         return np.ones(len(candidates), bool)
-    linked = _in(users, candidates.linked_author_ids.reshape(-1)).reshape(-1, 3)
+    linked = _in(users, candidates.linked_author_ids.reshape(-1)).reshape(
+        candidates.linked_author_ids.shape
+    )
     return ~(_in(users, candidates.author_ids) | linked.any(axis=1))
 
 

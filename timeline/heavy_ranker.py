@@ -19,7 +19,7 @@ _LEAST_S = 0.02
 
 def best_by_light_ranker(query: Query, candidates: Candidates) -> npt.NDArray[np.int64]:
     """The rows that the heavy ranker scores, in their order: the best of all."""
-    most = query.settings.heavy_ranker.max_scored
+    most = query.width(HEAVY_RANKER, query.settings.heavy_ranker.max_scored)
     return np.sort(best_first(candidates)[:most])
 
 

@@ -16,7 +16,9 @@ from actors.state import Failed, Question
 from actors.stores.columns import Array
 from actors.tastes import AskTastes, seeding
 from actors.viewer_questions import AskScored
+from actors.viewer_state import AskViewerState
 from timeline.candidates import N_POST_FEATURES, Candidates, Mask, first_copies
+from timeline.edits import of_served_lately
 from timeline.facts_ahead import write_facts
 from timeline.query import Query
 from timeline.ranker_inputs import viewer_question
@@ -39,6 +41,7 @@ OF_SOURCES: tuple[FirstQuestion, ...] = (
     first_questions.of_lists,
     first_questions.of_country,
     first_questions.of_last_served,
+    of_served_lately,
 )
 
 
@@ -62,6 +65,7 @@ def fetch_viewer(
     sources = query.settings.sources
     questions: list[Question] = [
         AskContext(query.viewer_id, query.now_ms, settings.max_follows, settings.max_seen),
+        AskViewerState(query.viewer_id, query.now_ms),
     ]
     if with_tastes:
         types = seeding(sources.signals)
@@ -75,19 +79,20 @@ def fetch_viewer(
     if ranker.ready:
         questions.append(viewer_question(query))
     reply = query.ask({shard: questions}, _VIEWER_SHARE).replies.get(shard)
-    if reply is None or isinstance(reply.answers[0], Failed):
+    # Whom the viewer blocked and what the viewer will not see are matters of safety alike.
+    if reply is None or any(isinstance(answer, Failed) for answer in reply.answers[:2]):
         query.note("viewer_context")
         return False
-    query.context = reply.answers[0]
-    if with_tastes and isinstance(reply.answers[1], Failed):
+    query.context, query.state = reply.answers[:2]
+    if with_tastes and isinstance(reply.answers[2], Failed):
         query.note("viewer_tastes")
     elif with_tastes:
-        query.tastes = reply.answers[1]
+        query.tastes = reply.answers[2]
     told = zip(questions[n_own:], reply.answers[n_own:], strict=True)
     # Of what failed a source asks again, and says so if it is in vain.
     query.told = {type(q): (q, answer) for q, answer in told if not isinstance(answer, Failed)}
-    if use_cache and not isinstance(reply.answers[2], Failed):
-        query.cached = usable(query, reply.answers[2])
+    if use_cache and not isinstance(reply.answers[3], Failed):
+        query.cached = usable(query, reply.answers[3])
     query.versions = {LIGHT_RANKER: query.fallback_version} | {
         name: reply.active[name] for name in _KEPT_TO if name in reply.active
     }

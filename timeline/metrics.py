@@ -4,7 +4,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 
 from cluster.events import COLUMNS
 from cluster.ingest import Ingested
-from timeline.timelines import Page
+from timeline.pages import Page
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _STAGE_SECONDS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)

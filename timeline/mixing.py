@@ -24,15 +24,6 @@ def best_per_author_out_of_network(query: Query, candidates: Candidates) -> Rows
     return kept
 
 
-def few_of_backfill(source: int, query: Query, candidates: Candidates) -> Rows:
-    """Everything, but of the source of this number the best only."""
-    order = best_first(candidates)
-    of_backfill = candidates.source[order] == source
-    left_out = order[of_backfill][query.settings.sources.backfill.max_shown :]
-    kept: Rows = np.setdiff1d(np.arange(len(candidates)), left_out)
-    return kept
-
-
 def page(query: Query, candidates: Candidates) -> Rows:
     """The best posts, at most so many of either side of the network, and `limit` in all."""
     limits = query.settings.for_you
@@ -44,12 +35,6 @@ def page(query: Query, candidates: Candidates) -> Rows:
         np.cumsum(~followed) <= limits.max_out_of_network,
     )
     return order[within][: query.limit]
-
-
-def newest_first(query: Query, candidates: Candidates) -> Rows:
-    """The newest posts, `limit` of them."""
-    order = np.lexsort((-candidates.post_ids, -candidates.created_ms))
-    return order[: query.limit]
 
 
 def best_first(candidates: Candidates) -> Rows:

@@ -1,156 +1,77 @@
-"""A product is a list of named stages; the framework runs, times and traces them.
+"""A product is a list of named stages; the framework runs, bounds, times and traces them.
 
 What a stage dropped or rescored is recorded here and nowhere else, so *why is this post
 here*, and *why is that one not*, need no code of their own in any stage.
 """
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
-from actors.scored_posts import NOTHING_SCORED
-from cluster.ids import Ids
-from timeline.candidates import NONE, Candidates, Floats, Mask, concatenate, first_copies
-from timeline.facts_ahead import FactsAhead
-from timeline.findings import Finding, ask_together
+from timeline.candidates import NONE, Candidates, Floats
 from timeline.query import Query
-from timeline.sources.cached import gate
+from timeline.refining import refine
+from timeline.retrieval import retrieve
+from timeline.stages import (
+    Extend,
+    Filter,
+    Gate,
+    Judged,
+    Prepare,
+    Refine,
+    Rescore,
+    Retrieve,
+    Score,
+    Select,
+    Source,
+    Stage,
+    excuse,
+    shaped,
+)
+from timeline.survivors import settled, sift
+from timeline.trace import FoundBy, StageTrace, Trace
+
+__all__ = [
+    "Extend",
+    "Filter",
+    "FoundBy",
+    "Gate",
+    "Judged",
+    "Misbuilt",
+    "Pipeline",
+    "Prepare",
+    "Refine",
+    "Rescore",
+    "Retrieve",
+    "Score",
+    "Select",
+    "Source",
+    "Stage",
+    "StageTrace",
+    "Trace",
+]
+
+NO_DEADLINE_S = 1e9
+"""A deadline this late is none, as in `Query`."""
 
 
-class Source(Protocol):
-    """Finds candidates; `name` says which system of the original it is."""
-
-    name: str
-    gated: bool
-    """Whether it need not be asked while enough of its posts are cached for the viewer."""
-
-    def find(self, query: Query) -> Finding[Candidates]:
-        """A generator that yields what it asks, and returns candidates, best first.
-
-        What all sources ask at once travels in one wave; see `timeline.findings`. Scores are
-        the source's own. The pipeline says which source found what, so that need not.
-        """
-
-
-@dataclass(frozen=True)
-class Prepare:
-    """A stage that learns something about the query; False ends the pipeline, empty."""
-
-    name: str
-    run: Callable[[Query], bool]
-
-
-@dataclass(frozen=True)
-class Retrieve:
-    """A stage that asks all sources' questions in common waves and merges what they find.
-
-    Of a post that several find the first source's copy is kept, and all of them as evidence.
-    """
-
-    name: str
-    sources: Sequence[Source]
-    share: float = 0.6
-
-
-@dataclass(frozen=True)
-class Extend:
-    """A stage that completes candidates: the same posts, with more known of them."""
-
-    name: str
-    run: Callable[[Query, Candidates], Candidates]
-
-
-@dataclass(frozen=True)
-class Filter:
-    """A stage that keeps candidates: True stays."""
-
-    name: str
-    keep: Callable[[Query, Candidates], Mask]
-
-
-@dataclass(frozen=True)
-class Score:
-    """A stage that sets every score."""
-
-    name: str
-    run: Callable[[Query, Candidates], Floats]
-
-
-@dataclass(frozen=True)
-class Rescore:
-    """A stage that multiplies scores by factors."""
-
-    name: str
-    factors: Callable[[Query, Candidates], Floats]
-
-
-@dataclass(frozen=True)
-class Select:
-    """A stage that chooses and orders: the rows to go on with."""
-
-    name: str
-    rows: Callable[[Query, Candidates], npt.NDArray[np.int64]]
-
-
-Stage = Prepare | Retrieve | Extend | Filter | Score | Rescore | Select
-
-
-@dataclass
-class StageTrace:
-    """What one stage did."""
-
-    name: str
-    ms: float
-    n_in: int
-    n_out: int
-    dropped: Ids | None = None
-    """Posts that the stage removed."""
-    post_ids: Ids | None = None
-    """For a stage that scores: the posts it scored, beside `values`."""
-    values: Floats | None = None
-    """Scores set, or factors applied."""
-
-
-@dataclass(frozen=True)
-class FoundBy:
-    """What one source found."""
-
-    found: int
-    only: int
-    """Posts that no other source found: its unique contribution."""
-    ms: float | None = field(default=None, compare=False)
-    """Until it was found, waves shared with others included; None for a source that failed."""
-
-
-@dataclass
-class Trace:
-    """What a request did, stage by stage."""
-
-    stages: list[StageTrace] = field(default_factory=list)
-    found: Candidates = NONE
-    """Every candidate as merged and completed, before the first filter."""
-    sources: dict[str, "FoundBy"] = field(default_factory=dict)
-    """What each source found, before copies were merged."""
-
-    def timings_ms(self) -> dict[str, float]:
-        """Milliseconds by stage."""
-        return {stage.name: round(stage.ms, 3) for stage in self.stages}
-
-    def funnel(self) -> list[tuple[str, int, int]]:
-        """(stage, candidates in, candidates out) of every stage that may change them."""
-        return [(s.name, s.n_in, s.n_out) for s in self.stages if s.n_in or s.n_out]
+class Misbuilt(ValueError):
+    """A product whose stages do not fit together; the message names product and stage."""
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A product: its name and its stages, in order."""
+    """A product: its name and its stages, in order. Raises `Misbuilt` where these do not fit."""
 
     name: str
     stages: Sequence[Stage]
+    given: Collection[str] = ()
+    """What stages may need though no stage gives it: what comes with the request."""
+
+    def __post_init__(self) -> None:
+        _check(self)
 
     @property
     def source_names(self) -> list[str]:
@@ -162,86 +83,199 @@ class Pipeline:
             for source in stage.sources
         ]
 
+    @property
+    def steps(self) -> Iterator[Stage]:
+        """All stages in the order in which a trace names them: a `Refine`, then its filters."""
+        for stage in self.stages:
+            yield stage
+            if isinstance(stage, Refine):
+                yield from stage.filters
+
+    def without_sources(self, names: Collection[str]) -> "Pipeline":
+        """The same product with some of its sources not asked."""
+        off = frozenset(names)
+        stages = [
+            replace(stage, off=stage.off | off) if isinstance(stage, Retrieve) else stage
+            for stage in self.stages
+        ]
+        return replace(self, stages=stages)
+
     def run(self, query: Query) -> tuple[Candidates, Trace]:
         """Run all stages; what is left at the end is the answer, in order."""
-        trace = Trace()
-        candidates = NONE
+        run = _Run(query, self.given)
         for stage in self.stages:
-            started = time.perf_counter()
-            before = candidates
-            record = StageTrace(stage.name, 0.0, len(before), 0)
-            go_on = True
-            match stage:
-                case Prepare():
-                    go_on = stage.run(query)
-                case Retrieve():
-                    candidates = _retrieve(stage, query, trace)
-                case Extend():
-                    candidates = stage.run(query, candidates)
-                    trace.found = candidates
-                case Filter():
-                    kept = stage.keep(query, candidates)
-                    if not kept.all():
-                        record.dropped = candidates.post_ids[~kept]
-                        candidates = candidates.take(kept)
-                case Score():
-                    scores = stage.run(query, candidates)
-                    record.post_ids, record.values = candidates.post_ids, scores
-                    candidates = candidates.with_scores(scores)
-                case Rescore():
-                    factors = stage.factors(query, candidates)
-                    changed = factors != 1
-                    record.post_ids = candidates.post_ids[changed]
-                    record.values = factors[changed]
-                    candidates = candidates.with_scores(candidates.scores * factors)
-                case Select():
-                    rows = stage.rows(query, candidates)
-                    left_out = np.ones(len(candidates), bool)
-                    left_out[rows] = False
-                    record.dropped = candidates.post_ids[left_out]
-                    candidates = candidates.take(rows)
-            record.ms = (time.perf_counter() - started) * 1000
-            record.n_out = len(candidates)
-            trace.stages.append(record)
-            if not go_on:
-                return NONE, trace
-        return candidates, trace
+            if not run.go_on(stage):
+                return NONE, run.trace
+        return settled(run.candidates), run.trace
 
 
-def _retrieve(stage: Retrieve, query: Query, trace: Trace) -> Candidates:
-    names = tuple(source.name for source in stage.sources)
-    if query.cached.source_names != names:
-        query.cached = NOTHING_SCORED  # made by another version of the product
-    enough = query.settings.sources.cached.enough
-    asked = {
-        source.name: number
-        for number, source in enumerate(stage.sources)
-        if not source.gated or gate(query.cached, source.name, enough)
-    }
-    took_ms: dict[str, float] = {}
-    versions, n_shards = query.versions, query.router.n_shards
-    query.ahead = FactsAhead(query.viewer.language, query.now_ms, versions, n_shards)
-    named = {
-        name: _noted(query, stage.sources[number].find(query), name, took_ms)
-        for name, number in asked.items()
-    }
-    found = ask_together(query, named, stage.share)
-    parts = {n: part.of_source(asked[n]) for n, part in found.items() if part is not None}
-    merged = first_copies(concatenate(list(parts.values()))) if parts else NONE
-    for name, number in asked.items():
-        only = int(np.count_nonzero(merged.sources == 1 << number))
-        n_found = len(parts[name]) if name in parts else 0
-        trace.sources[name] = FoundBy(n_found, only, took_ms.get(name))
-    return merged
+class _Run:
+    """One request on its way through the stages."""
+
+    def __init__(self, query: Query, given: Collection[str]) -> None:
+        self.query = query
+        self.trace = Trace()
+        self.candidates = NONE
+        self._complete = True
+        """Whether nothing was dropped yet."""
+        self._given = set(given)
+        self._closed: dict[str, str] = {}
+        """Stage → the gate that is closed over it."""
+
+    def go_on(self, stage: Stage) -> bool:
+        """Run one stage; False where the request ends with it."""
+        query = self.query
+        record = StageTrace(stage.name, 0.0, len(self.candidates), -1)
+        self.trace.stages.append(record)
+        if self._skips(stage, record):
+            record.n_out = record.n_in
+            return True
+        started, deadline_s = time.perf_counter(), query.deadline_s
+        if deadline_s < NO_DEADLINE_S:
+            query.deadline_s = min(deadline_s, time.monotonic() + stage.budget_ms / 1000)
+        more = True
+        try:
+            more = self._run(stage, record)
+            self._given.update(stage.gives)
+        except Exception as error:
+            if not stage.optional:
+                raise
+            excuse(stage, query, record, error)
+        finally:
+            query.deadline_s = deadline_s
+        record.ms = (time.perf_counter() - started) * 1000
+        record.late = record.ms > stage.budget_ms
+        if record.n_out < 0:
+            record.n_out = len(self.candidates)
+        if not isinstance(stage, Retrieve | Extend):
+            self._complete &= len(self.candidates) == record.n_in
+        return more
+
+    def _skips(self, stage: Stage, record: StageTrace) -> bool:
+        """Whether the stage is not to run, and why."""
+        lacking = [name for name in stage.needs if name not in self._given]
+        if stage.name in self._closed:
+            record.skipped = f"{self._closed[stage.name]} is closed"
+        elif lacking:
+            record.skipped = f"there is no {lacking[0]}"
+            self.query.note(stage.name)
+        elif stage.optional and self.query.left_s() <= 0:
+            record.skipped = "no time was left"
+            self.query.note(stage.name)
+        return bool(record.skipped)
+
+    def _run(self, stage: Stage, record: StageTrace) -> bool:
+        query = self.query
+        if isinstance(stage, Filter):
+            self.candidates = sift(stage, query, self.candidates, record)
+            return True
+        candidates = self.candidates = settled(self.candidates)
+        match stage:
+            case Gate():
+                if not stage.opens(query):
+                    self._closed |= dict.fromkeys(stage.over, stage.name)
+            case Prepare():
+                return stage.run(query)
+            case Retrieve():
+                self.candidates, self.trace.sources = retrieve(stage, query)
+                self.trace.found = self.candidates
+            case Extend():
+                self._extend(stage.run(query, candidates), record)
+            case Score():
+                scores = stage.run(query, candidates)
+                shaped(stage, scores, len(candidates))
+                record.post_ids, record.values = candidates.post_ids, scores
+                self.candidates = candidates.with_scores(scores)
+            case Rescore():
+                self.candidates = _rescored(stage, query, candidates, record)
+            case Select():
+                rows = stage.rows(query, candidates)
+                left_out = np.ones(len(candidates), bool)
+                left_out[rows] = False
+                self.candidates = candidates.take(rows)
+                record.drop(candidates.post_ids[left_out])
+                if (np.diff(rows) < 0).any():
+                    record.ordered = self.candidates.post_ids
+            case Refine():
+                refined = refine(stage, query, candidates, self._closed)
+                self.candidates = refined.kept
+                record.drop(refined.left_out.post_ids)
+                record.n_out = len(refined.prepared_ids)
+                record.ordered = refined.prepared_ids
+                self.trace.stages += refined.filters
+            case _:
+                raise TypeError(f"{stage.name} is no kind of stage: {type(stage).__name__}")
+        return True
+
+    def _extend(self, extended: Candidates, record: StageTrace) -> None:
+        before = self.candidates
+        self.candidates = extended
+        if self._complete:
+            self.trace.found = extended
+        elif len(extended) < len(before):
+            record.drop(before.post_ids[~np.isin(before.post_ids, extended.post_ids)])
 
 
-def _noted(
-    query: Query, finding: Finding[Candidates], name: str, took_ms: dict[str, float]
-) -> Finding[Candidates]:
-    """A finding, timed; facts of what it found travel with what others ask next."""
-    started = time.perf_counter()
-    found = yield from finding
-    took_ms[name] = (time.perf_counter() - started) * 1000
-    if query.ahead is not None:
-        query.ahead.note(found)
-    return found
+def _rescored(
+    stage: Rescore, query: Query, candidates: Candidates, record: StageTrace
+) -> Candidates:
+    """Candidates with other scores; one rounding, however many the factors are."""
+    said = stage.factors(query, candidates)
+    named = {} if isinstance(said, np.ndarray) else dict(said)
+    factors = [said] if isinstance(said, np.ndarray) else [of_name for _, of_name in said]
+    if not isinstance(said, np.ndarray) and len(named) < len(factors):
+        raise ValueError(f"{stage.name} names a factor twice: {[name for name, _ in said]}")
+    product, changed = np.ones(len(candidates)), np.zeros(len(candidates), bool)
+    for one in factors:
+        shaped(stage, one, len(candidates))
+        product *= one
+        changed |= one != 1
+    record.post_ids = candidates.post_ids[changed]
+    record.values = product[changed].astype(np.float32)
+    record.factors = {name: _single(one[changed]) for name, one in named.items()}
+    return candidates.with_scores(candidates.scores * product)
+
+
+def _single(values: Floats) -> Floats:
+    return values.astype(np.float32, copy=False)
+
+
+def _check(pipeline: Pipeline) -> None:
+    """Raise `Misbuilt` unless names are unique and stages have what they need."""
+    steps = list(pipeline.steps)
+    names = [stage.name for stage in steps]
+    guards: dict[str, frozenset[str]] = dict.fromkeys(names, frozenset())
+    givers: dict[str, list[Stage]] = {}
+
+    def wrong(stage: Stage, what: str) -> Misbuilt:
+        return Misbuilt(f"{pipeline.name}: stage {stage.name!r} {what}")
+
+    for number, stage in enumerate(steps):
+        if stage.name in names[:number]:
+            raise wrong(stage, "has the name of an earlier one")
+        inner = stage.filters if isinstance(stage, Refine) else ()
+        safety = [one for one in (stage, *inner) if isinstance(one, Filter) and one.safety]
+        if safety and stage.optional:
+            raise wrong(stage, f"may not be optional: {safety[0].name!r} is a filter of safety")
+        if isinstance(stage, Gate):
+            for name in stage.over:
+                if name not in names[number + 1 :]:
+                    raise wrong(stage, f"is over {name!r}, which is no later stage")
+                guards[name] |= {stage.name}
+        for one in inner:
+            guards[one.name] |= guards[stage.name]
+        for need in stage.needs:
+            if need in pipeline.given:
+                continue
+            if not givers.get(need):
+                raise wrong(stage, f"needs {need!r}, which no earlier stage gives")
+            sure = [
+                giver
+                for giver in givers[need]
+                if guards[giver.name] <= guards[stage.name] and stage.optional >= giver.optional
+            ]
+            if not sure:
+                giver = givers[need][-1].name
+                raise wrong(stage, f"needs {need!r}, but {giver!r}, which gives it, may not run")
+        for gift in stage.gives:
+            givers.setdefault(gift, []).append(stage)

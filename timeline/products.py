@@ -1,12 +1,22 @@
 """The products: For You and Following, each read from top to bottom."""
 
+from collections.abc import Sequence
 from functools import partial
+
+import numpy as np
 
 from actors.models import HEAVY_RANKER, LIGHT_RANKER, Models
 from actors.ranker import NO_RANKER, Ranker
-from timeline import filters, mixing
+from cluster.settings import DAY_MS
+from cluster.switches import Switches
+from timeline import balance, filters, mixing, walks
+from timeline.candidates import Candidates, Floats
+from timeline.edits import newest_versions
 from timeline.heavy_ranker import best_by_light_ranker, heavy_ranker
+from timeline.heuristics import rescore
 from timeline.hydration import complete, fetch_viewer
+from timeline.late_filters import late_filters, not_muted_topic, subscribed
+from timeline.page_facts import down_ranked, explained, page_facts, page_facts_of_all, visible
 from timeline.pipeline import (
     Extend,
     Filter,
@@ -18,17 +28,26 @@ from timeline.pipeline import (
     Select,
     Source,
 )
-from timeline.scoring import author_diversity, light_ranker
+from timeline.query import Query
+from timeline.scoring import light_ranker
 from timeline.sources.backfill import Backfill
 from timeline.sources.cached import Cached
 from timeline.sources.cr_mixer import CrMixer
 from timeline.sources.follow_recommendations import FollowRecommendations
 from timeline.sources.following import Following
 from timeline.sources.in_network import InNetwork
+from timeline.sources.list_posts import ListPosts
 from timeline.sources.lists import Lists
 from timeline.sources.popular import Popular
 from timeline.sources.popular_videos import PopularVideos
 from timeline.sources.user_tweet_entity_graph import UserTweetEntityGraph
+from timeline.top_posts import top_posts
+from timeline.visibility import Levels, for_you_levels
+from timeline.visibility_actions import Level
+
+FOR_YOU, FOLLOWING, LISTS, TOP_POSTS = "for_you", "following", "lists", "top_posts"
+ORDERED = (FOLLOWING, LISTS)
+"""Products ordered by time."""
 
 
 def for_you_sources() -> list[Source]:
@@ -51,55 +70,123 @@ _WINDOWED = ("in_network", "user_tweet_entity_graph", "popular", "cached")
 """Sources that do not know how old a post is, or leave the windows to the filter; what is
 cached passed it before."""
 
+_AT_THE_END = ("social_context", "duplicate_conversation")
+"""Late filters that need the facts of a page."""
 
-def for_you(models: Models, ranker: Ranker = NO_RANKER) -> Pipeline:
+
+def all_products(models: Models, ranker: Ranker, switches: Switches) -> list[Pipeline]:
+    """Every product, in the order by which cursors number them."""
+    return [
+        for_you(models, ranker, switches),
+        following(switches),
+        lists(switches),
+        top_posts(models, ranker),
+    ]
+
+
+def for_you(
+    models: Models, ranker: Ranker = NO_RANKER, switches: Switches | None = None
+) -> Pipeline:
     """Candidates of all sources, ranked, filtered and mixed."""
     sources = for_you_sources()
     names = [source.name for source in sources]
     windowed = sum(1 << names.index(name) for name in _WINDOWED)
     mixed = sum(1 << names.index(name) for name in ("cr_mixer", "cached"))
-    backfill = names.index("backfill")
+    social_context = Filter("social_context", partial(explained, tuple(names)))
     return Pipeline(
-        "for_you",
+        FOR_YOU,
         [
             Prepare("viewer_context", partial(fetch_viewer, ranker=ranker)),
+            Prepare("experiments", partial(choose_arms, switches)),
             Retrieve("candidates", sources),
             Extend("hydration", complete),
-            Filter("unknown_or_deleted", filters.known),
-            Filter("protected", filters.not_protected),
+            Filter("unknown_or_deleted", filters.known, safety=True),
+            Filter("replaced_by_edit", newest_versions),
+            Filter("protected", filters.not_protected, safety=True),
             Filter("window", partial(filters.recent, windowed)),
             Filter("mixer_replies", partial(filters.no_replies, mixed)),
             Filter("own_posts", filters.not_own),
-            Filter("blocked", filters.not_blocked),
-            Filter("muted", filters.not_muted),
+            Filter("blocked", filters.not_blocked, safety=True),
+            Filter("muted", filters.not_muted, safety=True),
+            Filter("visibility", partial(visible, for_you_levels), safety=True),
             Filter("repost_duplicates", filters.one_per_repost),
             Filter("seen", filters.not_seen),
             Filter("served", filters.not_served),
             Filter("negative_feedback", filters.not_disliked),
+            *(Filter(one.name, one.keep) for one in late_filters() if one.name not in _AT_THE_END),
             Score(LIGHT_RANKER, partial(light_ranker, models)),
             Select("best_by_light_ranker", best_by_light_ranker),
             Score(HEAVY_RANKER, partial(heavy_ranker, ranker)),
-            Rescore("author_diversity", author_diversity),
+            Rescore("heuristics", _factors),
             Select("best_per_author", mixing.best_per_author_out_of_network),
-            Select("few_of_backfill", partial(mixing.few_of_backfill, backfill)),
-            Select("page", mixing.page),
+            page_facts(for_you_levels, [social_context]),
+            Select("page", partial(balance.page, names.index("backfill"))),
         ],
     )
 
 
-def following() -> Pipeline:
+def following(switches: Switches | None = None) -> Pipeline:
     """Every post of those the viewer follows, newest first; nothing is ranked."""
+    own = Filter("own_posts", filters.not_own)
+    return _newest_first(FOLLOWING, Following(), Level.FOLLOWING, switches, [own])
+
+
+def lists(switches: Switches | None = None) -> Pipeline:
+    """Every post of the members of a list of the viewer's own, newest first."""
+    return _newest_first(LISTS, ListPosts(), Level.LISTS, switches)
+
+
+def _newest_first(
+    name: str,
+    source: Source,
+    level: Level,
+    switches: Switches | None,
+    more: Sequence[Filter] = (),
+) -> Pipeline:
+    levels = partial(_all_at, level)
     return Pipeline(
-        "following",
+        name,
         [
             Prepare("viewer_context", partial(fetch_viewer, with_tastes=False)),
-            Retrieve("candidates", [Following()]),
+            Prepare("experiments", partial(choose_arms, switches)),
+            Retrieve("candidates", [source]),
             Extend("hydration", complete),
-            Filter("unknown_or_deleted", filters.known),
-            Filter("served", filters.after_cursor),
-            Filter("blocked", filters.not_blocked),
-            Filter("muted", filters.not_muted),
-            Filter("own_posts", filters.not_own),
-            Select("page", mixing.newest_first),
+            Filter("unknown_or_deleted", filters.known, safety=True),
+            Filter("replaced_by_edit", newest_versions),
+            Filter("served", walks.within),
+            Filter("protected", filters.not_protected, safety=True),
+            Filter("blocked", filters.not_blocked, safety=True),
+            Filter("muted", filters.not_muted, safety=True),
+            Filter("visibility", partial(visible, levels), safety=True),
+            Filter("negative_feedback", filters.not_disliked),
+            Filter("subscription", subscribed),
+            Filter("muted_topics", not_muted_topic),
+            *more,
+            page_facts_of_all(levels),
+            Select("page", walks.newest_first),
         ],
     )
+
+
+def _all_at(level: Level, candidates: Candidates) -> Levels:
+    return np.full(len(candidates), level, np.uint8)
+
+
+def choose_arms(switches: Switches | None, query: Query) -> bool:
+    """A `Prepare` stage: the settings of the experiments that the viewer is part of."""
+    if switches is None or not query.own_settings:
+        return True
+    state = query.state
+    age_days = (query.now_ms - state.created_ms) / DAY_MS if state.created_ms else None
+    chosen = switches.for_viewer(
+        query.viewer_id,
+        country=state.country,
+        language=query.viewer.language,
+        account_age_days=age_days,
+    )
+    query.settings, query.arms = chosen.settings, chosen.arms
+    return True
+
+
+def _factors(query: Query, candidates: Candidates) -> list[tuple[str, Floats]]:
+    return rescore(query, candidates, down_ranked(query, candidates))

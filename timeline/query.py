@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,14 +15,22 @@ from actors.router import Gathered, Router, Wave, shards_of
 from actors.scored_posts import NOTHING_SCORED, ScoredPosts
 from actors.social_proof import SocialProof
 from actors.state import Question
+from actors.stores.newest_between import Place
 from actors.tastes import Tastes
+from actors.viewer_state import ViewerState
 from cluster.ids import Ids
 from cluster.settings import Settings
+from timeline.cursors import Walk
 from timeline.facts_ahead import FactsAhead
 from timeline.predictions import Predictions
+from timeline.user_state import is_light, user_state
 
-LIGHT_USER_FOLLOWS = 50
-"""Viewers who follow fewer count as light users, whose window is doubled."""
+if TYPE_CHECKING:
+    from timeline.page_facts import PageFacts
+    from timeline.visibility import Verdicts
+
+FEW_FOLLOWS = 50
+"""Viewers who follow fewer have next to no network of their own."""
 
 
 @dataclass
@@ -40,9 +48,17 @@ class Query:
     """On the monotonic clock."""
     chain: npt.NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
     """Hashes of the posts that earlier pages of this cursor chain served, sorted."""
-    before: tuple[int, int] | None = None
-    """Following: only posts before this (creation time in ms, post id)."""
+    own_settings: bool = True
+    """Whether experiments may still choose the settings for this viewer."""
+    arms: tuple[str, ...] = ()
+    """Of the experiments that the viewer is part of."""
+    walk: Walk = field(default_factory=Walk)
+    """Which part of a timeline is asked for."""
+    reached: Place | None = None
+    """Ordered by time: how far down posts were looked at; None: to the end."""
     context: ViewerContext | None = None
+    state: ViewerState = field(default_factory=ViewerState)
+    """The viewer's choices and habits, as far as they are known."""
     recorded: bool = False
     """Whether this is an ordinary request: it may use what the last ones left, and leaves
     something itself. Others have the same answer whatever came before."""
@@ -64,6 +80,10 @@ class Query:
     told: dict[type, tuple[Question, Any]] = field(default_factory=dict)
     """What the viewer's shard was asked beside the viewer's context, and answered, by the kind of
     question: a finding that asks the same has its answer at once."""
+    verdicts: "Verdicts | None" = None
+    """What visibility says of the candidates it was asked about."""
+    page_facts: "PageFacts | None" = None
+    """What was fetched for the best candidates before any of them is shown."""
     ahead: FactsAhead | None = None
     """Facts of posts, asked for before all candidates are known; None where nobody wants them."""
 
@@ -80,6 +100,11 @@ class Query:
         """The shard in which the viewer lives."""
         viewer = np.array([self.viewer_id], np.int64)
         return int(shards_of(viewer, self.router.n_shards)[0])
+
+    @property
+    def is_light(self) -> bool:
+        """Whether the viewer is here seldom, and so is shown what is older."""
+        return is_light(user_state(self.state, self.now_ms, self.settings.user_states))
 
     @property
     def viewer(self) -> ViewerContext:

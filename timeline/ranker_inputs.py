@@ -10,7 +10,7 @@ from actors.features.inputs import RankerInputs
 from actors.features.light import PROOF_FEATURES
 from actors.ranker_inputs.asking import Asking
 from actors.ranker_inputs.assembly import Posts, gather
-from actors.ranker_inputs.links import Engagers
+from actors.ranker_inputs.links import N_LINKED, Engagers
 from actors.ranker_questions import AskViewerInputs, ViewerInputs
 from actors.social_proof import seeds_of
 from actors.state import Failed
@@ -72,7 +72,7 @@ def _posts(query: Query, candidates: Candidates) -> Posts:
     return Posts(
         candidates.post_ids,
         candidates.author_ids,
-        candidates.linked_author_ids,
+        candidates.linked_author_ids[:, :N_LINKED],
         np.concatenate(light, axis=1),
         # The first source of For You is what was cached, then come those of `found.SOURCES`.
         np.maximum(candidates.source, 0).astype(np.int64),

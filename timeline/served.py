@@ -32,8 +32,9 @@ from cluster.routing import encode, route
 from cluster.settings import Settings
 from cluster.validation import check_batch
 from timeline.explain import half_precision, pack_trace
+from timeline.modules import Module
+from timeline.pages import Page
 from timeline.sources.cached import to_cache
-from timeline.timelines import Page
 
 SAMPLE = 0.05
 """Share of the candidates found but not shown whose features are kept too."""
@@ -50,7 +51,10 @@ _TRACE_TIMEOUT_S = 1.0
 def settings_version(settings: Settings) -> str:
     """A short name for the settings that shape timelines."""
     shaping = settings.model_dump_json(
-        include={"for_you", "sources", "windows", "graph", "heavy_ranker"}
+        include={
+            *("for_you", "sources", "windows", "graph", "heavy_ranker"),
+            *("heuristics", "visibility", "mixer", "products", "user_states", "switches"),
+        }
     )
     return hashlib.blake2b(shaping.encode(), digest_size=6).hexdigest()
 
@@ -85,8 +89,38 @@ def served_events(pages: Sequence[Page], version: str) -> pa.Table:
             "source": pa.array(sources, pa.string()),
             "model_version": each([p.model_version or None for p in pages], pa.string()),
             "settings_version": each([version] * len(pages), pa.string()),
+            "experiment_arm": each([",".join(page.arms) or None for page in pages], pa.string()),
         }
     )
+
+
+def module_events(pages: Sequence[Page]) -> pa.Table | None:
+    """A `module_served` event for every module of the pages; None where there is none."""
+    rows = [
+        {
+            "kind": int(Kind.MODULE_SERVED),
+            "time_ms": page.now_ms,
+            "actor_id": page.viewer_id,
+            "name": one.content.name,
+            "surface": page.product,
+            "request_id": page.request_id,
+            "position": one.index,
+        }
+        for page in pages
+        for one in page.between
+        if isinstance(one.content, Module)
+    ]
+    return pa.Table.from_pylist(rows, _MODULE_COLUMNS) if rows else None
+
+
+_MODULE_COLUMNS = pa.schema(
+    [
+        ("kind", pa.uint8()),
+        *((name, pa.int64()) for name in ("time_ms", "actor_id")),
+        *((name, pa.string()) for name in ("name", "surface", "request_id")),
+        ("position", pa.int16()),
+    ]
+)
 
 
 def served_features(pages: Sequence[Page], sample: float, rng: np.random.Generator) -> bytes:
@@ -265,26 +299,32 @@ class Recorder:
         if not pages:
             return
         self._tell_shards(pages)
-        served = [page for page in pages if len(page.shown)]
-        if not served:
+        told = [page for page in pages if len(page.shown) or page.between]
+        served = [page for page in told if len(page.shown)]
+        tables = [served_events(served, self._version) if served else None, module_events(told)]
+        events = [table for table in tables if table is not None]
+        if not events:
             return
         now_ms = self._clock()
         oldest_ms = now_ms - self._settings.windows.dedup_ms
-        events = served_events(served, self._version)
-        checked = check_batch(events, now_ms=now_ms, oldest_ms=oldest_ms)
+        together = pa.concat_tables(events, promote_options="default")
+        checked = check_batch(together, now_ms=now_ms, oldest_ms=oldest_ms)
         if checked.problems:
             # As of a past instant: appliers would take such events for redelivered ones.
             self._dropped("event", len(checked.problems))
         lanes = route(checked.batch, self._settings.log.lanes) if checked.batch.num_rows else {}
         payloads = {lane: encode(batch) for lane, batch in lanes.items()}
-        payloads[features_lane(self._settings)] = features_record(
-            served, self._version, self._sample, self._rng
-        )
+        if served:
+            payloads[features_lane(self._settings)] = features_record(
+                served, self._version, self._sample, self._rng
+            )
+        if not payloads:
+            return
         try:
             self._appender.append(payloads)
         except LogError as error:
             _LOG.warning("served events were not logged: %s", error)
-            self._dropped("append", len(served))
+            self._dropped("append", len(told))
 
     def _scored(self, page: Page) -> ScoredPosts | None:
         """What the model said of the page's candidates, for the viewer's next request."""

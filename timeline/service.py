@@ -19,18 +19,23 @@ from cluster.ingest import Appender, Ingest, Ingested
 from cluster.log import LogError
 from cluster.problems import ProblemError, of_log_error
 from cluster.settings import Settings
-from timeline import products
+from timeline.analytics import CreatorAnalytics
 from timeline.cursors import ExpiredCursor, InvalidCursor
 from timeline.explain import UnreadableTrace, pack_trace, stage_kinds, why
 from timeline.follow_recommendations.service import AccountRecommendations
 from timeline.metrics import Metrics
+from timeline.pages import Page
 from timeline.parameters import Exactly
+from timeline.products import FOLLOWING, FOR_YOU, TOP_POSTS
 from timeline.representations import Representations
 from timeline.served import Recorder
-from timeline.timelines import Page, Timelines
+from timeline.sources.list_posts import UNKNOWN_LIST
+from timeline.timelines import NO_DEADLINE_S, Asked, Timelines
+from timeline.what_if import Asked as WhatIfAsked
+from timeline.what_if import WhatIf
 
-FOR_YOU, FOLLOWING = "for_you", "following"
-_NO_DEADLINE_S = 1e9
+UNRECORDED = (TOP_POSTS,)
+"""Products that are no visit."""
 _TRACE_TIMEOUT_S = 0.5
 _READY_TIMEOUT_S = 0.5
 _LOG = logging.getLogger(__name__)
@@ -69,10 +74,8 @@ class Service:
         self._router = router
         self._models = models
         self._clock = clock
-        self._kinds = {
-            p.name: stage_kinds(p) for p in (products.for_you(models, ranker), products.following())
-        }
         self._timelines = Timelines(settings, router, models, cursor_secret, ranker)
+        self._kinds = {name: stage_kinds(p) for name, p in self._timelines.products.items()}
         self.representations = Representations(
             *(settings, router, ArtifactStore(settings.data_dir / "artifacts")),
             lambda: self._as_of_ms or self._clock(),
@@ -80,30 +83,26 @@ class Service:
         self.recommendations = AccountRecommendations(
             settings, router, lambda: self._as_of_ms or self._clock()
         )
+        source_names = self._timelines.products[FOR_YOU].source_names
+        self._what_if = WhatIf(self._kinds, source_names, models.light_ranker)
+        self.analytics = CreatorAnalytics(settings, router, lambda: self._as_of_ms or self._clock())
         self._ingest = Ingest(settings, appender, flush_archive)
         self.recorder = Recorder(
             settings, router, appender, self._kinds, clock, self.metrics.dropped
         )
 
-    def page(
-        self,
-        product: str,
-        viewer_id: int,
-        limit: int,
-        cursor: str | None,
-        exactly: Exactly,
-        request_id: str,
-        arrived_s: float,
-    ) -> Page:
+    def page(self, asked: Asked, exactly: Exactly, request_id: str, arrived_s: float) -> Page:
         """A page of a product, recorded unless asked otherwise.
 
-        `arrived_s`, on the monotonic clock, is when the deadline began. Raises
-        `ProblemError` for a cursor that does not fit.
+        `arrived_s`, on the monotonic clock, is when the deadline began; it and the instant of
+        the request are filled in here. Raises `ProblemError` for a cursor that does not fit.
         """
-        page = self._make(product, viewer_id, limit, cursor, exactly, arrived_s)
+        page = self._make(asked, exactly, arrived_s)
+        if page.reason == UNKNOWN_LIST:
+            raise ProblemError("unknown-list")
         page = replace(page, request_id=request_id)
         self.metrics.paged(page)
-        if exactly.record and self._as_of_ms is None:
+        if exactly.record and self._as_of_ms is None and page.product not in UNRECORDED:
             self.recorder.offer(page)
         return page
 
@@ -121,7 +120,8 @@ class Service:
         Raises `ProblemError` for a request of which this viewer has no trace.
         """
         if request_id is None:
-            page = self._make(FOR_YOU, viewer_id, limit, None, exactly, arrived_s)
+            asked = Asked(FOR_YOU, viewer_id, limit, 0, posts_only=True)
+            page = self._make(asked, exactly, arrived_s)
             trace = pack_trace(page, self._kinds[page.product])
         else:
             kept = self.recorder.trace_of(viewer_id, request_id)
@@ -133,6 +133,27 @@ class Service:
             return why(trace, post_id, self._models.light_ranker)
         except UnreadableTrace as error:
             raise ProblemError("unknown-request", str(error)) from error
+
+    def what_if(
+        self, viewer_id: int, asked: WhatIfAsked, exactly: Exactly, operator: bool
+    ) -> dict[str, Any]:
+        """A page of For You as it is and as it would be; see `WhatIf.compare`."""
+        now_ms = exactly.now_ms or self._as_of_ms or self._clock()
+
+        def make(settings: Settings, sources_off: frozenset[str]) -> Page:
+            within_s = self.settings.http.deadline_ms / 1000
+            return self._timelines.page(
+                Asked(
+                    *(FOR_YOU, viewer_id, asked.limit, now_ms),
+                    seed=exactly.seed or 0,
+                    deadline_s=NO_DEADLINE_S if exactly.asked else time.monotonic() + within_s,
+                    settings=settings,
+                    sources_off=sources_off,
+                    posts_only=True,
+                )
+            )
+
+        return self._what_if.compare(asked, self.settings, make, operator=operator)
 
     def take_in(self, body: bytes, media_type: str, *, history: bool, trusted: bool) -> Ingested:
         """Ingest a body of events; `trusted` ones may activate artifacts.
@@ -164,42 +185,38 @@ class Service:
 
     def close(self) -> None:
         """Record what waits."""
+        self._timelines.close()
         self.recorder.close()
 
-    def _make(
-        self,
-        product: str,
-        viewer_id: int,
-        limit: int,
-        cursor: str | None,
-        exactly: Exactly,
-        arrived_s: float,
-    ) -> Page:
-        now_ms = exactly.now_ms or self._as_of_ms or self._clock()
+    def _make(self, asked: Asked, exactly: Exactly, arrived_s: float) -> Page:
         deadline_s = arrived_s + self.settings.http.deadline_ms / 1000
-        if exactly.asked:
-            deadline_s = _NO_DEADLINE_S
-        common: dict[str, Any] = {"now_ms": now_ms, "deadline_s": deadline_s}
-        try:
-            if product == FOLLOWING:
-                return self._timelines.following(viewer_id, limit, cursor=cursor, **common)
-            seed = exactly.seed or 0
+        asked = replace(
+            asked,
+            now_ms=exactly.now_ms or self._as_of_ms or self._clock(),
+            seed=exactly.seed or 0,
+            deadline_s=NO_DEADLINE_S if exactly.asked else deadline_s,
             # What was cached a moment ago is no answer to a question about an exact instant.
-            recorded = exactly.record and not exactly.asked and self._as_of_ms is None
-            return self._timelines.for_you(
-                viewer_id, limit, cursor=cursor, seed=seed, recorded=recorded, **common
-            )
+            recorded=exactly.record and not exactly.asked and self._as_of_ms is None,
+        )
+        try:
+            return self._timelines.page(asked)
         except InvalidCursor as error:
             raise ProblemError("invalid-cursor", str(error)) from error
         except ExpiredCursor as error:
             raise ProblemError("expired-cursor", str(error)) from error
         except Exception:
-            if product == FOLLOWING:
+            if asked.product != FOR_YOU or asked.settings is not None:
                 raise
             _LOG.exception("For You failed; answering with Following")
-        page = self._timelines.following(viewer_id, limit, **common)
+        page = self._timelines.page(replace(asked, product=FOLLOWING, cursor=None))
         # A cursor of Following would not fit the next request for For You.
-        return replace(page, cursor=None, degraded=[*page.degraded, FOR_YOU])
+        return replace(
+            page,
+            cursor=None,
+            newer_cursor=None,
+            gap_cursor=None,
+            degraded=[*page.degraded, FOR_YOU],
+        )
 
     def _stored_trace(self, viewer_id: int, request_id: str) -> bytes | int:
         """The trace from the viewer's shard, or the shard that does not answer."""

@@ -1,75 +1,63 @@
-"""The service: a request in, a page of a timeline out, with everything said about it."""
+"""The timelines: a request in, a page out, with everything said about it."""
 
 import time
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Any
 
-import numpy as np
-
-from actors.models import LIGHT_RANKER, Models
-from actors.questions import AskUris
+from actors.models import HEAVY_RANKER, LIGHT_RANKER, Models
 from actors.ranker import NO_RANKER, Ranker
-from actors.router import Router, shards_of
-from actors.scored_posts import NOTHING_SCORED, ScoredPosts
-from actors.state import Failed
+from actors.router import Router
+from actors.stores.newest_between import Place
+from cluster.ids import MAX_ID
 from cluster.settings import Settings
+from cluster.switches import Switches
 from timeline import products
-from timeline.candidates import Candidates
-from timeline.cursors import Cursor, Cursors
-from timeline.filters import chain_hashes, originals_of
-from timeline.pipeline import Pipeline, Trace
-from timeline.predictions import Predictions
+from timeline.ad_sources import ads_source
+from timeline.cursors import CursorKind, Cursors, Walk
+from timeline.dressing import ancestors_of, between, dressed
+from timeline.modules import Pill, new_posts_pill
+from timeline.pages import Item, Page
+from timeline.pipeline import Pipeline
 from timeline.quality_factor import QualityFactors
 from timeline.query import Query
-from timeline.reasons import Reason, reasons_of
+from timeline.walks import PageCursors, cursors_of_ordered, cursors_of_ranked
 
-_URI_BUDGET_S = 0.2
 SCALED = ("in_network", "user_tweet_entity_graph", "cr_mixer", "follow_recommendations")
 """Sources that are asked for less while they are slow (the published ones)."""
+NO_DEADLINE_S = 1e9
 
 
 @dataclass(frozen=True)
-class Item:
-    """One post of a page."""
-
-    post_id: int
-    author_id: int
-    created_ms: int
-    score: float
-    source: str
-    reasons: list[Reason]
-    uri: str | None = None
-
-
-@dataclass(frozen=True)
-class Page:
-    """An answer, and what was done to make it."""
+class Asked:
+    """A request for a page."""
 
     product: str
     viewer_id: int
-    request_id: str
+    limit: int
     now_ms: int
-    items: list[Item]
-    cursor: str | None
-    reason: str | None
-    degraded: list[str]
-    timings_ms: dict[str, float]
-    shown: Candidates = field(repr=False)
-    trace: Trace = field(repr=False)
-    source_names: list[str] = field(repr=False)
-    model_version: str = ""
-    """Of what gave the scores: the heavy ranker, or the light one where that did not."""
-    light_version: str = ""
-    predictions: Predictions | None = field(default=None, repr=False)
-    weights: Mapping[str, float] = field(default_factory=dict, repr=False)
-    """Of what the heavy ranker predicts."""
-    cached: ScoredPosts = field(default=NOTHING_SCORED, repr=False)
-    """What the request had from the ones before it."""
+    cursor: str | None = None
+    seed: int = 0
+    deadline_s: float = NO_DEADLINE_S
+    """On the monotonic clock."""
+    recorded: bool = False
+    """As in `Query`."""
+    list_id: int = 0
+    """Lists: which."""
+    with_replies: bool = False
+    """Lists: replies too."""
+    since_ms: int | None = None
+    """Top posts: since when; None: since the viewer's last visit."""
+    settings: Settings | None = None
+    """Others than the viewer's own."""
+    sources_off: Collection[str] = ()
+    posts_only: bool = False
+    """Nothing is wanted but the posts and their trace."""
 
 
 class Timelines:
-    """Makes pages of For You and Following; thread-safe."""
+    """Makes pages of every product; thread-safe."""
 
     def __init__(
         self,
@@ -82,86 +70,60 @@ class Timelines:
         self._settings = settings
         self._router = router
         self._cursors = Cursors(cursor_secret, settings.http.cursor_ttl_s)
-        self._products: list[Pipeline] = [products.for_you(models, ranker), products.following()]
+        self._ads = ads_source(settings.mixer.ads, cursor_secret[:64])
+        switches = Switches(settings, settings.switches)
+        self.products: dict[str, Pipeline] = {
+            product.name: product for product in products.all_products(models, ranker, switches)
+        }
+        self._numbers = {name: number for number, name in enumerate(self.products)}
         factors = settings.sources.quality_factor
         targets_ms = dict.fromkeys(SCALED, factors.fetch_target_ms)
+        targets_ms[HEAVY_RANKER] = factors.score_target_ms
         self._widths = QualityFactors(factors, targets_ms, time.monotonic)
 
-    def for_you(
-        self,
-        viewer_id: int,
-        limit: int,
-        *,
-        now_ms: int,
-        cursor: str | None = None,
-        seed: int = 0,
-        deadline_s: float = 1e9,
-        recorded: bool = False,
-    ) -> Page:
-        """A page of For You. `deadline_s` is on the monotonic clock; `recorded` as in `Query`.
+    def close(self) -> None:
+        """End what waits for ads."""
+        if self._ads is not None:
+            self._ads.close()
 
-        Raises `InvalidCursor` and `ExpiredCursor`.
-        """
-        return self._page(0, viewer_id, limit, now_ms, cursor, seed, deadline_s, recorded)
-
-    def following(
-        self,
-        viewer_id: int,
-        limit: int,
-        *,
-        now_ms: int,
-        cursor: str | None = None,
-        deadline_s: float = 1e9,
-    ) -> Page:
-        """A page of Following, newest first; raises as `for_you`."""
-        return self._page(1, viewer_id, limit, now_ms, cursor, 0, deadline_s, recorded=False)
-
-    def _page(
-        self,
-        number: int,
-        viewer_id: int,
-        limit: int,
-        now_ms: int,
-        cursor_text: str | None,
-        seed: int,
-        deadline_s: float,
-        recorded: bool,
-    ) -> Page:
-        product = self._products[number]
-        query = Query(
-            viewer_id=viewer_id,
-            now_ms=now_ms,
-            limit=limit,
-            request_id=uuid.uuid4().hex,
-            settings=self._settings,
-            router=self._router,
-            seed=seed,
-            deadline_s=deadline_s,
-            recorded=recorded,
-            widths=self._widths.factors() if recorded else {},
-        )
-        if cursor_text is not None:
-            cursor = self._cursors.decode(cursor_text, number, viewer_id, now_ms)
-            query.chain = cursor.chain
-            if cursor.before_ms:
-                query.before = (cursor.before_ms, cursor.before_id)
+    def page(self, asked: Asked) -> Page:
+        """A page. Raises `InvalidCursor` and `ExpiredCursor`; `KeyError` for no product."""
+        product, number = self.products[asked.product], self._numbers[asked.product]
+        if asked.sources_off:
+            product = product.without_sources(asked.sources_off)
+        query = self._query(asked, number)
         started = time.perf_counter()
         shown, trace = product.run(query)
-        if recorded:
-            self._learn_speed(trace)
-        if not len(shown) and number == 0 and "viewer_context" not in query.degraded:
+        if asked.recorded:
+            self._widths.learn(trace)
+        ordered = product.name in products.ORDERED
+        items = dressed(query, shown, product.source_names, conversations=not ordered)
+        if not items and not ordered and query.context is not None:
             query.reason = query.reason or "nothing_new"
-        items = self._items(query, product, shown)
+        mixed = [] if asked.posts_only else between(query, product.name, shown, items, self._ads)
+        ends = PageCursors()
+        if ordered:
+            ends = cursors_of_ordered(number, query, shown)
+        elif product.name != products.TOP_POSTS:
+            ends = cursors_of_ranked(number, query, shown, ancestors_of(items))
         light_version = query.versions.get(LIGHT_RANKER, "")
         timings_ms = trace.timings_ms()
         timings_ms["total"] = round((time.perf_counter() - started) * 1000, 3)
+        older, newer, gap = (
+            self._cursors.encode(end) if end else None for end in (ends.older, ends.newer, ends.gap)
+        )
         return Page(
             product=product.name,
-            viewer_id=viewer_id,
+            viewer_id=asked.viewer_id,
             request_id=query.request_id,
-            now_ms=now_ms,
+            now_ms=asked.now_ms,
             items=items,
-            cursor=self._next_cursor(number, query, shown),
+            cursor=older,
+            newer_cursor=newer,
+            gap_cursor=gap,
+            between=mixed,
+            new_posts=_pill(query, items),
+            replaced=_replaced(query),
             reason=query.reason,
             degraded=query.degraded,
             timings_ms=timings_ms,
@@ -170,62 +132,55 @@ class Timelines:
             source_names=product.source_names,
             model_version=query.ranked_by or light_version,
             light_version=light_version,
+            arms=query.arms,
             predictions=query.predictions,
-            weights=self._settings.heavy_ranker.weights.model_dump(),
+            weights=query.settings.heavy_ranker.weights.model_dump(),
             cached=query.cached,
         )
 
-    def _learn_speed(self, trace: Trace) -> None:
-        target_ms = self._settings.sources.quality_factor.fetch_target_ms
-        for name, by in trace.sources.items():
-            if name in SCALED:
-                self._widths.record(name, by.ms or target_ms, failed=by.ms is None)
+    def for_you(self, viewer_id: int, limit: int, **more: Any) -> Page:
+        """A page of For You; `more` are other fields of `Asked`."""
+        return self.page(Asked(products.FOR_YOU, viewer_id, limit, **more))
 
-    def _items(self, query: Query, product: Pipeline, shown: Candidates) -> list[Item]:
-        if not len(shown):
-            return []
-        names = product.source_names
-        reasons = reasons_of(query, shown, names)
-        uris = self._uris(query, shown)
-        columns = zip(
-            shown.post_ids.tolist(),
-            shown.author_ids.tolist(),
-            shown.created_ms.tolist(),
-            shown.scores.tolist(),
-            shown.source.tolist(),
-            *(reasons, uris),
-            strict=True,
+    def following(self, viewer_id: int, limit: int, **more: Any) -> Page:
+        """A page of Following; `more` are other fields of `Asked`."""
+        return self.page(Asked(products.FOLLOWING, viewer_id, limit, **more))
+
+    def _query(self, asked: Asked, number: int) -> Query:
+        query = Query(
+            viewer_id=asked.viewer_id,
+            now_ms=asked.now_ms,
+            limit=asked.limit,
+            request_id=uuid.uuid4().hex,
+            settings=asked.settings or self._settings,
+            router=self._router,
+            seed=asked.seed,
+            deadline_s=asked.deadline_s,
+            recorded=asked.recorded,
+            widths=self._widths.factors() if asked.recorded else {},
+            own_settings=asked.settings is None,
         )
-        return [
-            Item(post, author, created, score, names[source], why, uri)
-            for post, author, created, score, source, why, uri in columns
-        ]
+        query.walk = Walk(list_id=asked.list_id, with_replies=asked.with_replies)
+        if asked.since_ms is not None:
+            query.walk = replace(query.walk, after=Place(asked.since_ms, MAX_ID))
+        if asked.cursor is not None:
+            cursor = self._cursors.decode(
+                asked.cursor, number, asked.viewer_id, asked.now_ms, asked.list_id
+            )
+            query.chain = cursor.chain
+            query.walk = cursor.walk(with_replies=asked.with_replies)
+        return query
 
-    def _uris(self, query: Query, shown: Candidates) -> list[str | None]:
-        """External names; only systems whose posts have them pay for this wave."""
-        uris: list[str | None] = [None] * len(shown)
-        if not shown.has_uri.any():
-            return uris
-        homes = shards_of(shown.author_ids, self._router.n_shards)
-        wave = {
-            shard: [AskUris(shown.post_ids[homes == shard])] for shard in np.unique(homes).tolist()
-        }
-        gathered = self._router.ask(wave, min(query.left_s(), _URI_BUDGET_S))
-        for shard, answer in gathered.answers(0).items():
-            if not isinstance(answer, Failed):
-                for at, uri in zip(np.flatnonzero(homes == shard).tolist(), answer, strict=True):
-                    uris[at] = uri
-        return uris
 
-    def _next_cursor(self, number: int, query: Query, shown: Candidates) -> str | None:
-        if len(shown) == 0:
-            return None
-        chain, before = query.chain, (0, 0)
-        if number == 1:
-            before = (int(shown.created_ms[-1]), int(shown.post_ids[-1]))
-        else:
-            both = np.concatenate([shown.post_ids, originals_of(shown)])
-            chain = np.union1d(query.chain, chain_hashes(both))
-            if len(chain) > query.settings.for_you.max_chain:
-                return None
-        return self._cursors.encode(Cursor(number, query.viewer_id, query.now_ms, *before, chain))
+def _pill(query: Query, items: list[Item]) -> Pill | None:
+    if query.walk.kind is not CursorKind.NEWER:
+        return None
+    authors = [item.author_id for item in items]
+    return new_posts_pill(query.viewer_id, authors, query.settings.mixer.new_posts)
+
+
+def _replaced(query: Query) -> list[tuple[int, int]]:
+    if query.page_facts is None:
+        return []
+    found = query.page_facts.replaced
+    return list(zip(found.old_ids.tolist(), found.posts.post_ids.tolist(), strict=True))

@@ -10,7 +10,7 @@ from actors.features.registry import VECTOR_DIMENSIONS
 from actors.features.reputation import TWEEPCRED
 from actors.ranker_inputs.asking import Asking, versions_of
 from actors.ranker_inputs.assembly import Posts, gather
-from actors.ranker_inputs.links import Engagers
+from actors.ranker_inputs.links import N_LINKED, Engagers
 from actors.ranker_questions import AskViewerInputs
 from actors.social_proof import SocialProof, ask_proofs, seeds_of
 from actors.state import ShardState
@@ -75,5 +75,12 @@ def _posts(
         engagers = Engagers(offsets, seeds[indices])
     light = np.concatenate([found.features, proof], axis=1)
     return Posts(
-        *(found.post_ids, found.author_ids, found.linked_author_ids, light, sources, engagers)
+        *(
+            found.post_ids,
+            found.author_ids,
+            found.linked_author_ids[:, :N_LINKED],
+            light,
+            sources,
+            engagers,
+        )
     )

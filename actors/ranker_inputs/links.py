@@ -65,7 +65,8 @@ QUOTED = Family(
     _of_linked("quoted", "the post quoted", _OF_QUOTED),
 )
 FAMILIES = (REPLIED_TO, QUOTED, SOURCE)
-"""In the order of `LINKED` and of `Candidates.linked_author_ids`."""
+"""In the order of `Candidates.linked_author_ids`, which goes on with the root's author."""
+N_LINKED = len(FAMILIES)
 N_FEATURES = len(POST_FEATURES)
 _PARTS = tuple(
     np.array([POST_FEATURES.index(name) for name in names])

@@ -24,7 +24,7 @@ COUNTERS = (*ENGAGEMENTS, *NEGATIVE_FEEDBACK, Kind.IMPRESSION)
 
 LINKS = (
     *("reply_to_id", "reply_to_author_id", "root_id", "quote_of_id", "quote_of_author_id"),
-    *("repost_of_id", "repost_of_author_id", "edit_of_id"),
+    *("root_author_id", "repost_of_id", "repost_of_author_id", "edit_of_id"),
 )
 _CONTENT = {
     "language": np.int16,
@@ -32,6 +32,7 @@ _CONTENT = {
     "video_duration_ms": np.int64,
     "link_count": np.int16,
     "sensitive": np.bool_,
+    "exclusive": np.bool_,
     "topic_id": np.int64,
     "text_start": np.int64,
     "text_bytes": np.int32,
@@ -40,7 +41,10 @@ _CONTENT = {
 
 MAX_EDITS = 16
 """Longest chain of edits followed to the newest version."""
-_PLAIN_CONTENT = {"image_count": 0, "video_duration_ms": 0, "link_count": 0, "sensitive": False}
+_PLAIN_CONTENT = {
+    **dict.fromkeys(("image_count", "video_duration_ms", "link_count"), 0),
+    **dict.fromkeys(("sensitive", "exclusive"), False),
+}
 
 _COUNTER_OF = np.full(256, -1, np.int8)
 _CHANGE_OF = np.zeros(256, np.int8)

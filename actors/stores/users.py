@@ -12,7 +12,10 @@ from actors.stores.words import Words
 from cluster.events import Kind
 from cluster.ids import Ids
 
-FIELDS = ("language", "country", "age_years", "verified", "protected", "allow_sensitive")
+FIELDS = (
+    *("language", "country", "age_years"),
+    *("verified", "protected", "creator", "allow_sensitive"),
+)
 """Attributes kept as numbers, each with a version of its own; names and URIs are texts."""
 _TEXTS = ("name", "uri")
 _STATES = {
@@ -38,6 +41,7 @@ class UserTable:
                 "age_years": np.int16,
                 "verified": np.bool_,
                 "protected": np.bool_,
+                "creator": np.bool_,
                 "allow_sensitive": np.bool_,
                 "deactivated": np.bool_,
                 "suspended": np.bool_,

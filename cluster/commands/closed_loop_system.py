@@ -34,8 +34,9 @@ from cluster.routing import encode, route
 from cluster.settings import DAY_MS, Settings
 from cluster.validation import Checked, check_batch, check_objects
 from simulation.feeds import NOTHING, Moment
+from timeline.pages import Page
 from timeline.served import SAMPLE, features_record, served_events, settings_version
-from timeline.timelines import Page, Timelines
+from timeline.timelines import Timelines
 from training.job import Trained
 from training.refresh import JOB_NAMES, refresh
 

@@ -53,7 +53,11 @@ class HttpService:
             answer: httpx.Response = send()
         except httpx.TransportError as error:
             raise HttpProblem(f"{self.address} does not answer: {error}") from error
-        document: dict[str, Any] = answer.json()
+        try:
+            document: dict[str, Any] = answer.json()
+        except ValueError as error:
+            what = f"{answer.status_code} {answer.reason_phrase}"
+            raise HttpProblem(f"{self.address} answered {what}, and no JSON") from error
         if answer.is_error:
             title, detail = document.get("title", ""), document.get("detail", "")
             raise HttpProblem(f"{answer.status_code} {title}: {detail}")

@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors import snapshot
+from actors.page_questions import AskListMembers
+from actors.router import shards_of
 from actors.state import ShardState
 from actors.viewer_questions import AskLists
 from cluster.events import Kind
@@ -53,6 +55,36 @@ def test_lists_and_members_come_newest_first() -> None:
         assert lists_of(states, ANN, most=1) == {6: []}
         assert lists_of(states, ANN, members=1) == {6: [], 5: [13]}
         assert lists_of(states, BEN) == {}
+
+
+def test_members_of_one_list_are_told_to_its_owner() -> None:
+    clock = Clock()
+    events = [
+        change(clock, Kind.LIST_CREATE, ANN, 5),
+        *(change(clock, Kind.LIST_ADD, ANN, 5, author_id=member) for member in (11, 12, 13)),
+        change(clock, Kind.LIST_REMOVE, ANN, 5, author_id=12),
+        change(clock, Kind.LIST_CREATE, ANN, 6),
+        # A list of which only members are known is not there.
+        change(clock, Kind.LIST_ADD, ANN, 7, author_id=11),
+        change(clock, Kind.LIST_CREATE, ANN, 8),
+        change(clock, Kind.LIST_ADD, ANN, 8, author_id=11),
+        change(clock, Kind.LIST_DELETE, ANN, 8),
+    ]
+    for n_shards in (1, 4):
+        states = states_of(events, n_shards)
+        home = int(shards_of(np.array([ANN]), n_shards)[0])
+
+        def members(
+            list_id: int, most: int = 9, owner: int = ANN, state: ShardState = states[home]
+        ) -> list[int] | None:
+            [found] = state.ask([AskListMembers(owner, list_id, most)])
+            return None if found is None else found.tolist()
+
+        assert members(5) == [13, 11]
+        assert members(5, most=1) == [13]
+        assert members(6) == []
+        assert [members(list_id) for list_id in (7, 8, 9)] == [None] * 3
+        assert members(5, owner=BEN) is None
 
 
 def test_only_the_owner_writes_and_a_deleted_list_is_gone_for_good() -> None:

@@ -94,6 +94,7 @@ def some_events() -> list[Event]:
     events.append(clock.on_post(Kind.SHOW_LESS, USERS[0], 102, USERS[2]))
     events.append(clock.on_post(Kind.CLICK, USERS[0], 102, USERS[2], value=3_000.0))
     events.append(clock.edge(Kind.TOPIC_FOLLOW, USERS[0], 1))
+    events.append(clock.event(Kind.KEYWORD_MUTE, actor_id=USERS[0], keyword="rain"))
     for post in ({"post_id": 102}, {}):
         events.append(
             clock.event(Kind.SAFETY_LABEL, author_id=USERS[2], label="nsfw", value=0.5, **post)
@@ -128,7 +129,7 @@ def test_every_table_is_in_a_snapshot(tmp_path: Path) -> None:
         *("users", "posts", "recent", "manifest.json", "follows", "followers", "mutes"),
         *("blocks", "blocked_by", "engagements", "signals", "feedback", "views"),
         *("topics", "engaged", "engaged_by", "stays", "post_labels", "author_labels"),
-        *("recent_engagements", "embedded_posts", "aggregates"),
+        *("recent_engagements", "embedded_posts", "aggregates", "choices", "activity"),
     }
 
 

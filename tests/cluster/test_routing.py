@@ -63,8 +63,27 @@ def test_an_activation_goes_once_to_every_lane() -> None:
 
 
 def test_a_topic_is_not_a_user() -> None:
-    follow = {"kind": "topic_follow", "time_ms": 5, "actor_id": USERS[0], "target_id": USERS[4]}
-    routed = route(checked([follow]), 16)
+    for kind in ("topic_follow", "topic_mute"):
+        follow = {"kind": kind, "time_ms": 5, "actor_id": USERS[0], "target_id": USERS[4]}
+        routed = route(checked([follow]), 16)
+        assert sum(part.num_rows for part in routed.values()) == 1
+
+
+def test_a_subscription_concerns_both_and_a_choice_its_viewer() -> None:
+    given = {"time_ms": 5, "actor_id": USERS[0]}
+    subscribed = {"kind": "subscribe", **given, "target_id": USERS[4]}
+    assert concerned(subscribed) == set(partitions_of([USERS[0], USERS[4]]).tolist())
+    for kind, name in (
+        *(("preference", "languages_only"), ("dismiss", "topics"), ("module_served", "topics")),
+    ):
+        routed = route(checked([{"kind": kind, **given, "name": name}]), 16)
+        [part] = routed.values()
+        assert part.column(PARTITION).to_pylist() == partitions_of([USERS[0]]).tolist()
+
+
+def test_the_author_of_a_root_hears_of_no_more_than_the_root() -> None:
+    post = {"kind": "post_create", "time_ms": 5, "post_id": 9, "author_id": USERS[0]}
+    routed = route(checked([post | {"root_id": 8, "root_author_id": USERS[4]}]), 16)
     assert sum(part.num_rows for part in routed.values()) == 1
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cluster.controls import MAX_KEYWORD_BYTES
 from cluster.events import COLUMNS, CORE, OPTIONAL, RULES, Kind
 from cluster.ids import MAX_ID, id_of_string
 from cluster.validation import MAX_TEXT_BYTES, Checked, check_batch, check_objects
@@ -22,16 +23,28 @@ VALUES: dict[str, Any] = {
     **{"topics": [1, 2], "image_count": 1, "video_duration_ms": 900, "link_count": 0},
     **{"sensitive": False, "uri": "at://a/b", "name": "Ada", "country": "NO", "age_years": 40},
     **{"verified": True, "protected": False, "allow_sensitive": True, "label": "spam"},
+    **{"root_author_id": 59, "exclusive": True, "creator": True},
     **{"keyword": "rain", "surface": "home", "request_id": "r1", "position": 3},
     **{"source": "popular", "model_version": "v1", "settings_version": "s", "experiment_arm": "b"},
 }
+CHOSEN: dict[Kind, dict[str, Any]] = {
+    Kind.PREFERENCE: {"name": "in_network_share", "value": 0.5},
+    Kind.DISMISS: {"name": "who_to_follow"},
+    Kind.MODULE_SERVED: {"name": "who_to_follow"},
+}
+"""What names and values these kinds have instead."""
 KINDS = pytest.mark.parametrize("kind", list(Kind), ids=lambda kind: kind.label)
 
 
 def event(kind: Kind, /, *, full: bool = False, **given: Any) -> dict[str, Any]:
     rule = RULES[kind]
     names = (*rule.needs, *sorted(rule.may)) if full else rule.needs
-    return {"kind": kind.label, "time_ms": NOW_MS - 5} | {n: VALUES[n] for n in names} | given
+    values = {name: value_of(kind, name) for name in names}
+    return {"kind": kind.label, "time_ms": NOW_MS - 5} | values | given
+
+
+def value_of(kind: Kind, name: str) -> Any:
+    return CHOSEN.get(kind, {}).get(name, VALUES[name])
 
 
 def check(*objects: Any, **options: Any) -> Checked:
@@ -57,7 +70,7 @@ def test_every_kind_is_accepted_with_what_it_needs_and_may_carry(kind: Kind) -> 
     assert not full.problems
     assert bare.batch.num_rows == full.batch.num_rows == 1
     for name in (*RULES[kind].needs, *RULES[kind].may):
-        assert full.batch.column(name)[0].as_py() == VALUES[name]
+        assert full.batch.column(name)[0].as_py() == value_of(kind, name)
     assert bare.batch.column("kind")[0].as_py() == kind
     assert set(bare.batch.schema.names) == {*CORE.names, *RULES[kind].needs}
 
@@ -157,11 +170,65 @@ def test_a_link_and_its_author_need_each_other(link: str) -> None:
     assert problems(event(Kind.POST_CREATE, **{post: 5, author: 6})) == []
 
 
-@pytest.mark.parametrize("kind", [Kind.FOLLOW, Kind.BLOCK, Kind.UNMUTE])
+def test_the_author_of_a_root_needs_the_root() -> None:
+    assert problems(event(Kind.POST_CREATE, root_id=5)) == []
+    assert problems(event(Kind.POST_CREATE, root_id=5, root_author_id=6)) == []
+    assert problems(event(Kind.POST_CREATE, root_author_id=6)) == [(0, "root_id")]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "field"),
+    [
+        *[("in_network_share", value, None) for value in (0, 0.25, 1, -1)],
+        *[("in_network_share", value, "value") for value in (-0.5, 1.01, -2)],
+        *[("languages_only", value, None) for value in (0, 1, -1)],
+        *[("languages_only", value, "value") for value in (0.5, 2)],
+        *[(name, 1, None) for name in ("language:de", "language:fil", "language:pt-BR")],
+        *[("language:de", 0, None), ("language:de", -1, None), ("language:de", 0.5, "value")],
+        *[(name, 1, "name") for name in ("language:", "language:German", "language:d1")],
+        *[(name, 1, "name") for name in ("", "in_network_shares", "In_network_share", "de")],
+    ],
+)
+def test_preferences_are_of_a_closed_set(name: str, value: float, field: str | None) -> None:
+    chosen = event(Kind.PREFERENCE, name=name, value=value)
+    assert problems(favourite(), chosen) == ([(1, field)] if field else [])
+
+
+def test_a_preference_without_a_value_is_0() -> None:
+    assert check(event(Kind.PREFERENCE)).batch.column("value").to_pylist() == [0.0]
+
+
+def test_a_refused_preference_tells_what_may_be_chosen() -> None:
+    unknown, wrong = check(
+        event(Kind.PREFERENCE, name="x"), event(Kind.PREFERENCE, value=3)
+    ).problems
+    assert "in_network_share, languages_only, language:<code>" in unknown.message
+    assert "must be -1, or of in_network_share 0 to 1, languages_only 0 or 1" in wrong.message
+
+
+@pytest.mark.parametrize("kind", [Kind.DISMISS, Kind.MODULE_SERVED])
+@pytest.mark.parametrize("bad", ["", "Who to follow", "1st", "x" * 41, "a-b"])
+def test_modules_have_plain_names(kind: Kind, bad: str) -> None:
+    assert problems(event(kind, name=bad)) == [(0, "name")]
+    assert problems(event(kind, name="x" * 40)) == []
+    # What others are called is their own affair.
+    assert problems(event(Kind.USER_CREATE, name=bad)) == []
+
+
+@pytest.mark.parametrize("kind", [Kind.KEYWORD_MUTE, Kind.KEYWORD_UNMUTE])
+def test_a_keyword_is_a_short_text(kind: Kind) -> None:
+    for bad in ("", " \t", "x" * (MAX_KEYWORD_BYTES + 1), "é" * MAX_KEYWORD_BYTES):
+        assert problems(event(kind, keyword=bad)) == [(0, "keyword")]
+    for good in ("x" * MAX_KEYWORD_BYTES, "new phone", "雨"):
+        assert problems(event(kind, keyword=good)) == []
+
+
+@pytest.mark.parametrize("kind", [Kind.FOLLOW, Kind.BLOCK, Kind.UNMUTE, Kind.SUBSCRIBE])
 def test_nobody_follows_or_blocks_themselves(kind: Kind) -> None:
     assert problems(event(kind, actor_id=5, target_id=5)) == [(0, "target_id")]
     # A topic may well have the number of the user who follows it.
-    assert problems(event(Kind.TOPIC_FOLLOW, actor_id=5, target_id=5)) == []
+    for topics in (Kind.TOPIC_FOLLOW, Kind.TOPIC_MUTE):
+        assert problems(event(topics, actor_id=5, target_id=5)) == []
 
 
 def test_the_good_events_of_a_bad_batch_are_kept() -> None:
@@ -221,13 +288,21 @@ def test_derived_ids_tell_events_apart() -> None:
         event(Kind.KEYWORD_MUTE, keyword="snow"),
         event(Kind.SAFETY_LABEL, label="spam"),
         event(Kind.SAFETY_LABEL, label="abuse"),
+        *(event(Kind.PREFERENCE, name=name) for name in ("languages_only", "in_network_share")),
+        *(event(Kind.DISMISS, name=name) for name in ("topics", "who_to_follow")),
+        *(event(Kind.MODULE_SERVED, name=name) for name in ("topics", "who_to_follow")),
     ]
     ids = derived(*different)
     assert len(set(ids)) == len(different)
     assert all(1 <= event_id <= MAX_ID for event_id in ids)
 
 
-@given(st.permutations([*range(6)]), st.integers(1, 6))
+def test_what_a_user_or_a_list_is_called_is_not_part_of_its_derived_id() -> None:
+    for kind in (Kind.USER_UPDATE, Kind.LIST_CREATE):
+        assert len(set(derived(event(kind, name="Ada"), event(kind, name="Bea")))) == 1
+
+
+@given(st.permutations([*range(7)]), st.integers(1, 7))
 def test_derived_ids_do_not_depend_on_the_batch(order: list[int], n: int) -> None:
     events = [
         favourite(),
@@ -236,6 +311,7 @@ def test_derived_ids_do_not_depend_on_the_batch(order: list[int], n: int) -> Non
         event(Kind.SAFETY_LABEL, full=True),
         event(Kind.POST_CREATE, full=True),
         event(Kind.USER_CREATE, full=True),
+        event(Kind.PREFERENCE, full=True),
     ]
     alone = [derived(e)[0] for e in events]
     assert derived(*(events[k] for k in order[:n])) == [alone[k] for k in order[:n]]

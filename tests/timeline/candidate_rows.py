@@ -19,7 +19,15 @@ VIEWER = 1
 def context(**given: Any) -> ViewerContext:
     """A viewer known to nobody, but for what is given."""
     nothing = np.empty(0, np.int64)
-    names = ("follows", "blocks", "blocked_by", "mutes", "seen_ids", "served_ids")
+    names = (
+        "follows",
+        "blocks",
+        "blocked_by",
+        "mutes",
+        "seen_ids",
+        "seen_author_ids",
+        "served_ids",
+    )
     names += ("hidden_post_ids", "hidden_author_ids", "affine_ids")
     columns = {name: np.array(given.get(name, nothing), np.int64) for name in names}
     affinities = np.array(given.get("affinities", []), np.float32)
@@ -34,7 +42,7 @@ def query(settings: Settings | None = None, limit: int = 10, **given: Any) -> Qu
 def rows(*posts: dict[str, Any]) -> Candidates:
     """Candidates of which each dictionary says what differs from a plain new post.
 
-    Feature names set features; `linked` sets the three linked authors.
+    Feature names set features; `linked` sets the linked authors.
     """
     blank = {
         name: np.zeros((len(posts), *column.shape[1:]), column.dtype)
@@ -46,7 +54,7 @@ def rows(*posts: dict[str, Any]) -> Candidates:
     for row, post in enumerate(posts):
         for name, value in post.items():
             if name == "linked":
-                blank["linked_author_ids"][row] = value
+                blank["linked_author_ids"][row, : len(value)] = value
             elif name in FEATURES:
                 blank["features"][row, FEATURES.index(name)] = value
             else:

@@ -2,7 +2,7 @@
 
 from cluster.events import Kind
 from tests.worlds import NOW_MS, USERS, Clock, Event, states_of, timelines_of
-from timeline.timelines import Page
+from timeline.pages import Page
 
 VIEWER, FRIEND, OTHER, STRANGER = USERS[0], USERS[2], USERS[4], USERS[6]
 

@@ -1,11 +1,16 @@
 import base64
+import hashlib
+import hmac
+import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timeline.cursors import Cursor, Cursors, ExpiredCursor, InvalidCursor
+from actors.stores.newest_between import Place
+from timeline.cursors import Cursor, CursorKind, Cursors, ExpiredCursor, InvalidCursor, Walk
 
 NOW_MS = 1_700_000_000_000
 CURSORS = Cursors(b"s" * 32, ttl_s=3_600)
@@ -24,6 +29,55 @@ def test_a_cursor_comes_back(n: int, viewer_id: int, product: int) -> None:
     found = CURSORS.decode(text, product, viewer_id, NOW_MS + 1)
     assert found.chain.tolist() == given_one.chain.tolist()
     assert (found.before_ms, found.before_id) == (7, viewer_id)
+
+
+@given(
+    st.sampled_from(CursorKind),
+    *(st.integers(0, 2**63 - 1) for _ in range(5)),
+)
+def test_a_walk_comes_back(
+    kind: CursorKind, before_ms: int, before_id: int, after_ms: int, after_id: int, list_id: int
+) -> None:
+    places = {"before_ms": before_ms, "before_id": before_id, "after_ms": after_ms}
+    given_one = replace(cursor(2, **places), kind=kind, after_id=after_id, subject_id=list_id)
+    text = CURSORS.encode(given_one)
+    found = CURSORS.decode(text, 0, 5, NOW_MS, list_id)
+    assert replace(found, chain=given_one.chain) == given_one
+    before = Place(before_ms, before_id) if before_id else None
+    after = Place(after_ms, after_id) if after_id else None
+    assert found.walk() == Walk(kind, before, after, list_id)
+    assert found.walk(with_replies=True).with_replies
+
+
+def test_a_cursor_of_the_version_before_goes_on_below() -> None:
+    chain = np.array([3, 9], np.uint32)
+    body = struct.pack("<BBqqqqI", 1, 1, 5, NOW_MS, 7, 8, 2) + chain.astype("<u4").tobytes()
+    signature = hmac.new(b"s" * 32, body, hashlib.sha256).digest()[:16]
+    text = base64.urlsafe_b64encode(signature + body).decode().rstrip("=")
+    found = CURSORS.decode(text, 1, 5, NOW_MS)
+    assert found.walk() == Walk(CursorKind.OLDER, Place(7, 8), None)
+    assert found.chain.tolist() == [3, 9]
+    with pytest.raises(InvalidCursor, match="another version, timeline or user"):
+        CURSORS.decode(text, 0, 5, NOW_MS)
+    with pytest.raises(ExpiredCursor):
+        CURSORS.decode(text, 1, 5, NOW_MS + 3_600_001)
+
+
+@pytest.mark.parametrize("version", [0, 3, 255])
+def test_a_cursor_of_a_version_that_is_not_known(version: int) -> None:
+    body = bytes([version]) + bytes(90)
+    signature = hmac.new(b"s" * 32, body, hashlib.sha256).digest()[:16]
+    text = base64.urlsafe_b64encode(signature + body).decode().rstrip("=")
+    with pytest.raises(InvalidCursor, match="another version"):
+        CURSORS.decode(text, 0, 0, NOW_MS)
+
+
+def test_a_cursor_is_for_one_list() -> None:
+    text = CURSORS.encode(replace(cursor(), subject_id=71))
+    assert CURSORS.decode(text, 0, 5, NOW_MS, 71).subject_id == 71
+    for other in (0, 72):
+        with pytest.raises(InvalidCursor, match="another list"):
+            CURSORS.decode(text, 0, 5, NOW_MS, other)
 
 
 def test_any_changed_bit_is_noticed() -> None:

@@ -28,8 +28,8 @@ from tests.worlds import (
     states_of,
     timelines_of,
 )
+from timeline.pages import Page
 from timeline.products import for_you, for_you_sources
-from timeline.timelines import Page
 
 N_SHARDS = 4
 HOMES = dict(zip(USERS, shards_of(np.array(USERS), N_SHARDS).tolist(), strict=True))

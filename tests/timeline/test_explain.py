@@ -10,12 +10,24 @@ from hypothesis import strategies as st
 from actors.features.binned import BinnedModel, LightRanker
 from actors.features.light import FEATURES
 from actors.graph import PUBLIC_CODES
+from actors.signal_types import SignalType
 from cluster.events import Kind
 from timeline.candidates import NONE, Candidates, concatenate
 from timeline.explain import UnreadableTrace, half_precision, pack_trace, stage_kinds, why
-from timeline.pipeline import Extend, Filter, Pipeline, Prepare, Rescore, Score, Select, Trace
+from timeline.pages import Page
+from timeline.pipeline import (
+    Extend,
+    Filter,
+    Gate,
+    Pipeline,
+    Prepare,
+    Refine,
+    Rescore,
+    Score,
+    Select,
+    Trace,
+)
 from timeline.pipeline import StageTrace as Did
-from timeline.timelines import Page
 
 KINDS = {
     "viewer_context": "prepare",
@@ -37,6 +49,11 @@ def five_posts() -> Candidates:
     columns["author_ids"] = columns["post_ids"] + 1
     columns["sources"] = np.array([1, 2, 3, 1, 1], np.uint32)
     columns["features"][:, FEATURES.index("age_hours")] = [1, 30, 2, 3, 4]
+    columns["source"] = np.array([0, 1, 0, 0, 0], np.int8)
+    columns["signals"] = np.full(n, -1, np.int16)
+    columns["signals"][0] = int(SignalType.TWEET_FAVORITE_90D)
+    columns["signal_ids"][0] = 77
+    columns["engines"][0] = 0b101
     columns["proof_ids"][2, :2] = [7, 8]
     columns["proof_kinds"][2, :2] = [PUBLIC_CODES[Kind.FAVOURITE], PUBLIC_CODES[Kind.REPOST]]
     return Candidates(**columns)
@@ -51,10 +68,15 @@ def a_page() -> Page:
         Did("candidates", 2.0, 0, 5),
         Did("hydration", 0.5, 5, 5),
         Did("window", 0.1, 5, 4, dropped=ids([TOO_OLD])),
-        Did("seen", 0.1, 4, 3, dropped=ids([SEEN])),
+        replace(
+            Did("seen", 0.1, 4, 3, dropped=ids([SEEN])),
+            judged_ids=ids([SEEN, SHOWN_FIRST]),
+            reasons=ids([1, 0], np.int16),
+            reason_names=("twice", "long_ago"),
+        ),
         Did("light_ranker", 0.1, 3, 3, None, ranked, np.array([0.5, 0.75, 0.25], np.float32)),
         Did("author_diversity", 0.1, 3, 3, None, ids([SHOWN_SECOND]), np.array([0.625], "f4")),
-        Did("page", 0.1, 3, 2, dropped=ids([NOT_ON_THE_PAGE])),
+        Did("page", 0.1, 3, 2, dropped=ids([NOT_ON_THE_PAGE]), ordered=ids([50, 40])),
     ]
     return Page(
         product="for_you",
@@ -100,8 +122,14 @@ def test_a_shown_post() -> None:
     assert told["degraded"] == ["shard_1"]
     assert told["filters"] == [
         {"name": "window", "passed": True},
-        {"name": "seen", "passed": True},
+        {"name": "seen", "passed": True, "rule": "twice"},
         {"name": "page", "passed": True},
+    ]
+    assert told["path"] == {"source": "in_network", "engines": []}
+    assert told["ranks"] == [
+        {"stage": "light_ranker", "before": None, "after": 0},
+        {"stage": "author_diversity", "before": 0, "after": 0},
+        {"stage": "page", "before": 0, "after": 0},
     ]
     assert told["proofs"] == [
         {"user_id": "7", "kind": "favourite"},
@@ -116,6 +144,7 @@ def test_a_shown_post() -> None:
             {"feature": "favourites", "value": 0.0, "adds": 0.5},
             {"feature": "age_hours", "value": 2.0, "adds": -2.0},
         ],
+        "others": 0.0,
         "factors": {"author_diversity": 1.0},
         "final": 0.75,
     }
@@ -127,23 +156,30 @@ def test_a_rescored_post() -> None:
     assert told["found_by"] == ["in_network"]
     assert told["score"]["factors"] == {"author_diversity": 0.625}
     assert told["score"]["final"] == 0.3125
+    assert [(one["before"], one["after"]) for one in told["ranks"]] == [(None, 1), (1, 1), (1, 1)]
+    assert told["path"] == {
+        "source": "in_network",
+        "engines": ["simclusters_ann", "user_tweet_graph"],
+        "signal": "tweet_favorite_90d",
+        "signal_id": "77",
+    }
 
 
 @pytest.mark.parametrize(
-    ("post_id", "stage", "passed"),
+    ("post_id", "stage", "passed", "rule"),
     [
-        (TOO_OLD, "window", []),
-        (SEEN, "seen", ["window"]),
-        (NOT_ON_THE_PAGE, "page", ["window", "seen"]),
+        (TOO_OLD, "window", [], {}),
+        (SEEN, "seen", ["window"], {"rule": "long_ago"}),
+        (NOT_ON_THE_PAGE, "page", ["window", "seen"], {}),
     ],
 )
-def test_a_dropped_post(post_id: int, stage: str, passed: list[str]) -> None:
+def test_a_dropped_post(post_id: int, stage: str, passed: list[str], rule: dict[str, str]) -> None:
     told = explained(post_id)
     assert told["verdict"] == "dropped"
     assert told["dropped_by"] == stage
     assert told["position"] is None
     assert [f["name"] for f in told["filters"] if f["passed"]] == passed
-    assert told["filters"][-1] == {"name": stage, "passed": False}
+    assert told["filters"][-1] == {"name": stage, "passed": False} | rule
     assert (told["score"] is None) == (stage != "page")
 
 
@@ -175,12 +211,28 @@ def test_a_model_that_is_gone_costs_only_the_contributions() -> None:
 
 def test_a_damaged_trace_is_refused() -> None:
     trace = pack_trace(a_page(), KINDS)
-    for bad in (b"", trace[:20], b"\x09" + trace[1:], trace[:9] + b"no zstd at all"):
+    for bad in (b"", trace[:20], b"\x09" + trace[1:], trace[:9] + b"no trace at all"):
         with pytest.raises(UnreadableTrace):
             why(bad, 1, a_model)
 
 
+def test_what_stages_did_not_do_is_said() -> None:
+    stages = a_page().trace.stages
+    stages[4] = Did("seen", 0.0, 4, 4, skipped="first_page is closed")
+    stages[5] = replace(stages[5], failed="KeyError", late=True)
+    page = replace(a_page(), trace=Trace(stages, five_posts()))
+    told = why(pack_trace(page, KINDS), SHOWN_FIRST, a_model)
+    assert [one["name"] for one in told["filters"]] == ["window", "page"]
+    assert told["stages"][4] == {
+        **{"name": "seen", "kind": "filter", "ms": 0.0, "in": 4, "out": 4},
+        "skipped": "first_page is closed",
+    }
+    assert (told["stages"][5]["failed"], told["stages"][5]["late"]) == ("KeyError", True)
+    assert set(told["stages"][0]) == {"name", "kind", "ms", "in", "out"}
+
+
 def test_kinds_of_stages() -> None:
+    late = Filter("h", lambda q, c: np.ones(len(c), bool))
     stages = [
         Prepare("a", lambda q: True),
         Extend("b", lambda q, c: c),
@@ -188,6 +240,8 @@ def test_kinds_of_stages() -> None:
         Score("d", lambda q, c: c.scores),
         Rescore("e", lambda q, c: c.scores),
         Select("f", lambda q, c: np.arange(len(c))),
+        Refine("g", lambda q, c: c, [late], lambda q, c: True, lambda q: 9),
+        Gate("i", lambda q: True, over=()),
     ]
     assert stage_kinds(Pipeline("p", stages)) == {
         "a": "prepare",
@@ -196,6 +250,9 @@ def test_kinds_of_stages() -> None:
         "d": "score",
         "e": "rescore",
         "f": "select",
+        "g": "refine",
+        "h": "filter",
+        "i": "gate",
     }
 
 

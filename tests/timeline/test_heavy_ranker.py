@@ -29,10 +29,11 @@ from tests.actors.ranker_inputs.rich_worlds import (
 from tests.training.heavy_ranker.scored_models import Tensors, draw_model, write_model
 from tests.worlds import NOW_MS, SECRET, shown
 from timeline.explain import pack_trace, stage_kinds, why
+from timeline.pages import Page
 from timeline.predictions import weighted_score
 from timeline.products import for_you
 from timeline.served import Recorder, logged_pages
-from timeline.timelines import Page, Timelines
+from timeline.timelines import Timelines
 from training.heavy_ranker.loaded import LoadedRankers
 
 VIEWER = USER_IDS[1]

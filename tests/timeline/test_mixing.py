@@ -34,16 +34,6 @@ def test_a_page_has_its_best_within_the_caps() -> None:
     assert mixing.page(query(settings, limit=2), candidates).tolist() == [0, 1]
 
 
-def test_newest_first() -> None:
-    candidates = rows(
-        {"created_ms": 5, "post_ids": 1}, {"created_ms": 6, "post_ids": 2},
-        {"created_ms": 6, "post_ids": 3},
-    )  # fmt: skip
-    assert mixing.newest_first(query(limit=2), candidates).tolist() == [2, 1]
-
-
-@pytest.mark.parametrize(
-    "choose", [mixing.best_per_author_out_of_network, mixing.page, mixing.newest_first]
-)
+@pytest.mark.parametrize("choose", [mixing.best_per_author_out_of_network, mixing.page])
 def test_nothing_is_chosen_from_nothing(choose: object) -> None:
     assert np.asarray(choose(query(), NONE)).tolist() == []  # type: ignore[operator]

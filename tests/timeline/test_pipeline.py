@@ -1,8 +1,10 @@
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from actors.questions import AskApplied, AskPosts
 from actors.router import Gathered, Reply, Wave
@@ -14,12 +16,17 @@ from timeline.pipeline import (
     Extend,
     Filter,
     FoundBy,
+    Gate,
+    Judged,
+    Misbuilt,
     Pipeline,
     Prepare,
+    Refine,
     Rescore,
     Retrieve,
     Score,
     Select,
+    StageTrace,
     Trace,
 )
 from timeline.query import Query
@@ -178,3 +185,274 @@ def test_copies_of_a_post_become_one() -> None:
     assert merged.scores.tolist() == [3, 0, 0]
     assert len(first_copies(NONE)) == 0
     assert len(best_of([], 5)) == 0
+
+
+# Several factors
+
+
+def floats(*values: float) -> Any:
+    return np.array(values, np.float32)
+
+
+FOUND = Retrieve("candidates", [Fixed("one", POSTS)])
+FIRST = Select("first", lambda _, c: np.arange(3))
+BY_ID = Score("score", lambda _, c: c.post_ids.astype(np.float32))
+
+
+def test_several_factors_are_traced_one_by_one() -> None:
+    found, trace, _ = run(
+        FOUND,
+        FIRST,
+        BY_ID,
+        Rescore("heuristics", lambda _, c: [("half", floats(0.5, 1, 1)), ("odd", floats(2, 3, 1))]),
+    )
+    assert found.scores.tolist() == [10, 33, 12]
+    did = trace.stages[-1]
+    assert (plain(did.post_ids), plain(did.values)) == ([10, 11], [1, 3])
+    assert {k: plain(v) for k, v in did.factors.items()} == {"half": [0.5, 1], "odd": [2, 3]}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [("a", floats(1, 1, 1)), ("a", floats(1, 1, 1))],
+        [("a", floats(1, 1))],
+        floats(1, 1, 1, 1),
+    ],
+)
+def test_factors_that_do_not_fit_are_refused(said: Any) -> None:
+    with pytest.raises(ValueError, match=r"stage|heuristics"):
+        run(FOUND, FIRST, BY_ID, Rescore("heuristics", lambda _, c: said))
+    found, trace, asked = run(
+        FOUND, FIRST, BY_ID, Rescore("heuristics", lambda _, c: said, optional=True)
+    )
+    assert found.scores.tolist() == [10, 11, 12]
+    assert asked.degraded == ["heuristics"]
+    assert trace.stages[-1].failed == "ValueError"
+    assert trace.stages[-1].values is None
+
+
+# What failures cost
+
+
+def fails(*_: Any) -> Any:
+    raise ZeroDivisionError
+
+
+FAILING = [
+    Gate("it", fails, over=("last",)),
+    Prepare("it", fails),
+    Extend("it", fails),
+    Filter("it", fails),
+    Score("it", fails),
+    Rescore("it", fails),
+    Select("it", fails),
+    Refine("it", fails, [], lambda q, c: True, lambda q: 5),
+]
+LAST = Filter("last", lambda _, c: c.post_ids != 15)
+
+
+@pytest.mark.parametrize("stage", FAILING, ids=lambda stage: type(stage).__name__)
+def test_a_failing_stage_is_raised_unless_it_is_optional(stage: Any) -> None:
+    with pytest.raises(ZeroDivisionError):
+        run(FOUND, stage, LAST)
+    found, trace, asked = run(FOUND, replace(stage, optional=True), LAST)
+    assert found.post_ids.tolist() == [10, 11, 12, 13, 14]
+    assert asked.degraded == ["it"]
+    assert [(s.name, s.failed) for s in trace.stages] == [
+        *(("candidates", ""), ("it", "ZeroDivisionError"), ("last", "")),
+    ]
+    assert trace.stages[1].n_in == trace.stages[1].n_out == 6
+
+
+@pytest.mark.parametrize(
+    "said", [np.ones(5, bool), np.ones(6, np.int8), Judged(np.ones(6, bool), np.zeros(5, int), ())]
+)
+def test_a_filter_that_says_nonsense_fails(said: Any) -> None:
+    with pytest.raises(ValueError, match="odd said"):
+        run(FOUND, Filter("odd", lambda q, c: said))
+
+
+def test_a_failing_filter_of_safety_lets_nothing_through() -> None:
+    found, trace, asked = run(FOUND, Filter("visibility", fails, safety=True), LAST, BY_ID)
+    assert len(found) == 0
+    assert asked.degraded == ["visibility"]
+    did = trace.stages[1]
+    assert (did.failed, plain(did.dropped)) == ("ZeroDivisionError", list(range(10, 16)))
+    assert trace.found.post_ids.tolist() == list(range(10, 16))
+
+
+def test_reasons_of_a_filter_are_kept_also_of_what_stays() -> None:
+    def judge(query: Query, candidates: Candidates) -> Judged:
+        rules = np.array([-1, 0, 1, -1, 1, -1])
+        return Judged(candidates.post_ids != 11, rules, ("gore", "spam"))
+
+    _, trace, _ = run(FOUND, Filter("visibility", judge))
+    did = trace.stages[-1]
+    assert (plain(did.judged_ids), plain(did.reasons)) == ([11, 12, 14], [0, 1, 1])
+    assert did.reason_names == ("gore", "spam")
+    assert plain(did.dropped) == [11]
+
+
+# Gates, needs, budgets
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_a_closed_gate_skips_what_it_is_over(is_open: bool) -> None:
+    odd = Filter("odd", lambda _, c: c.post_ids % 2 == 0)
+    found, trace, asked = run(FOUND, Gate("on", lambda q: is_open, over=("odd",)), odd, LAST)
+    assert found.post_ids.tolist() == ([10, 12, 14] if is_open else [10, 11, 12, 13, 14])
+    assert asked.degraded == []
+    assert trace.stages[2].skipped == ("" if is_open else "on is closed")
+
+
+def test_what_lacks_what_it_needs_is_skipped() -> None:
+    stages = [
+        Prepare("learn", fails, gives=("state",), optional=True),
+        FOUND,
+        Filter("odd", lambda _, c: c.post_ids % 2 == 0, needs=("state",), optional=True),
+    ]
+    found, trace, asked = run(*stages)
+    assert len(found) == 6
+    assert trace.stages[-1].skipped == "there is no state"
+    assert asked.degraded == ["learn", "odd"]
+    stages[0] = replace(stages[0], run=lambda q: True)
+    found, trace, asked = run(*stages)
+    assert found.post_ids.tolist() == [10, 12, 14]
+    assert asked.degraded == []
+
+
+def test_a_stage_sees_no_later_deadline_than_its_budget() -> None:
+    seen: list[float] = []
+
+    def look(query: Query) -> bool:
+        seen.append(query.left_s())
+        return True
+
+    stages = [Prepare("short", look, budget_ms=50.0), Prepare("long", look)]
+    asked = replace(query(), deadline_s=time.monotonic() + 100)
+    Pipeline("test", stages).run(asked)
+    assert seen[0] <= 0.05
+    assert 90 < seen[1] <= 100
+    # A request without a deadline is not to depend on how fast a machine is.
+    Pipeline("test", stages).run(query())
+    assert seen[2] > 1e6
+
+
+def test_a_stage_that_takes_too_long_is_late() -> None:
+    _, trace, _ = run(Prepare("slow", lambda _: True, budget_ms=0.0), Prepare("p", lambda _: True))
+    assert [stage.late for stage in trace.stages] == [True, False]
+
+
+def test_optional_stages_do_not_begin_without_time() -> None:
+    odd = Filter("odd", lambda _, c: c.post_ids % 2 == 0, optional=True)
+    asked = replace(query(), router=Echo(), deadline_s=time.monotonic() - 1)
+    found, trace = Pipeline("test", [FOUND, odd, LAST]).run(asked)
+    assert found.post_ids.tolist() == [10, 11, 12, 13, 14]
+    assert trace.stages[1].skipped == "no time was left"
+    assert asked.degraded == ["odd"]
+
+
+# Sources that are off, and what was found
+
+
+def test_a_source_that_is_off_is_not_asked_and_keeps_its_number() -> None:
+    sources = [Fixed("one", POSTS.take(np.arange(2))), Fixed("two", POSTS)]
+    product = Pipeline("test", [Retrieve("candidates", sources), LAST])
+    other = product.without_sources(["one"])
+    found, trace = other.run(replace(query(), router=Echo()))
+    assert set(trace.sources) == {"two"}
+    assert set(found.sources.tolist()) == {2}
+    assert other.source_names == product.source_names == ["one", "two"]
+    found, _ = other.without_sources(["two"]).run(replace(query(), router=Echo()))
+    assert len(found) == 0
+    assert set(product.run(replace(query(), router=Echo()))[1].sources) == {"one", "two"}
+
+
+def test_completing_late_leaves_what_was_found() -> None:
+    found, trace, _ = run(
+        FOUND,
+        Extend("early", lambda _, c: replace(c, created_ms=c.created_ms * 0 + 1)),
+        LAST,
+        Extend("late", lambda _, c: c.take(np.arange(2))),
+    )
+    assert found.post_ids.tolist() == [10, 11]
+    assert trace.found.post_ids.tolist() == list(range(10, 16))
+    assert set(trace.found.created_ms.tolist()) == {1}
+    assert plain(trace.stages[-1].dropped) == [12, 13, 14]
+
+
+# Products that do not fit together
+
+
+def nothing(name: str, **declared: Any) -> Any:
+    return Prepare(name, lambda _: True, **declared)
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ([nothing("a"), nothing("a")], "'a' has the name of an earlier one"),
+        (
+            [LAST, Refine("r", lambda q, c: c, [LAST], lambda q, c: True, lambda q: 5)],
+            "'last' has the name of an earlier one",
+        ),
+        ([nothing("a", needs=("x",))], "'a' needs 'x', which no earlier stage gives"),
+        ([nothing("a", needs=("x",)), nothing("b", gives=("x",))], "no earlier stage gives"),
+        (
+            [nothing("a", gives=("x",), optional=True), nothing("b", needs=("x",))],
+            "'b' needs 'x', but 'a', which gives it, may not run",
+        ),
+        (
+            [
+                Gate("g", lambda q: True, over=("a",)),
+                nothing("a", gives=("x",)),
+                nothing("b", needs=("x",)),
+            ],
+            "'b' needs 'x', but 'a', which gives it, may not run",
+        ),
+        ([Gate("g", lambda q: True, over=("a",))], "'g' is over 'a', which is no later stage"),
+        (
+            [Filter("f", fails, safety=True, optional=True)],
+            "'f' may not be optional: 'f' is a filter of safety",
+        ),
+        (
+            [
+                Refine(
+                    "r",
+                    lambda q, c: c,
+                    [Filter("f", fails, safety=True)],
+                    lambda q, c: True,
+                    lambda q: 5,
+                    optional=True,
+                )
+            ],
+            "'r' may not be optional: 'f' is a filter of safety",
+        ),
+    ],
+)
+def test_misbuilt_products_are_refused(stages: list[Any], message: str) -> None:
+    with pytest.raises(Misbuilt, match=f"^test: stage .*{message}"):
+        Pipeline("test", stages)
+
+
+def test_what_may_be_needed() -> None:
+    Pipeline("test", [nothing("a", needs=("now",))], given={"now"})
+    Pipeline("test", [nothing("a", gives=("x",)), nothing("b", needs=("x",))])
+    # Both are skipped by the same gate.
+    gate = Gate("g", lambda q: False, over=("a", "b"))
+    under = [nothing("a", gives=("x",)), nothing("b", needs=("x",))]
+    _, trace = Pipeline("test", [gate, *under]).run(query())
+    assert [stage.skipped for stage in trace.stages] == ["", "g is closed", "g is closed"]
+    # Of two that give it, one is sure to run.
+    gives = [nothing("a", gives=("x",), optional=True), nothing("b", gives=("x",))]
+    Pipeline("test", [*gives, nothing("c", needs=("x",))])
+
+
+def test_steps_are_named_as_traces_name_them() -> None:
+    refine = Refine("best", lambda q, c: c, [LAST], lambda q, c: True, lambda q: 5)
+    product = Pipeline("test", [FOUND, refine, BY_ID])
+    _, trace = product.run(replace(query(), router=Echo()))
+    names = [stage.name for stage in product.steps]
+    assert names == ["candidates", "best", "last", "score"] == [s.name for s in trace.stages]
+    assert isinstance(trace.stages[0], StageTrace)

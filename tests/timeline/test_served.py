@@ -21,8 +21,9 @@ from cluster.settings import DAY_MS, load
 from cluster.validation import check_batch
 from tests.http_world import N_SHARDS, NOW_MS, VIEWER, World, a_lively_world
 from timeline import served
+from timeline.modules import Module
+from timeline.pages import Page
 from timeline.served import Recorder, served_events, served_features, settings_version
-from timeline.timelines import Page
 
 
 @pytest.fixture
@@ -71,6 +72,7 @@ def test_an_event_for_every_item(world: World) -> None:
         "source": item.source,
         "model_version": "untrained",
         "settings_version": "s1",
+        "experiment_arm": None,
     }
     assert table.column("position").to_pylist() == [
         place for page in pages for place in range(len(page.items))
@@ -208,7 +210,9 @@ def test_pages_of_a_past_instant_are_counted(world: World) -> None:
     world.now_ms = NOW_MS + 2 * DAY_MS
     recorder.offer(page)
     recorder.close()
-    assert dropped == {"event": len(page.items)}
+    modules = [one for one in page.between if isinstance(one.content, Module)]
+    assert modules
+    assert dropped == {"event": len(page.items) + len(modules)}
 
 
 def test_the_settings_version_follows_what_shapes_timelines(tmp_path: Path) -> None:

@@ -33,8 +33,9 @@ from tests.actors.ranker_inputs.rich_worlds import (
 )
 from tests.timeline.test_heavy_ranker import write_ranker
 from tests.worlds import DAY_MS, N_LANES, NOW_MS, SECRET, checked
+from timeline.pages import Page
 from timeline.served import logged_pages
-from timeline.timelines import Page, Timelines
+from timeline.timelines import Timelines
 from training.heavy_ranker.loaded import LoadedRankers
 
 N_SHARDS = 2
@@ -84,7 +85,8 @@ class Replayed:
         return len(self._states)
 
     def ask(self, wave: Wave, timeout_s: float) -> Gathered:
-        if any(AskApplied() in questions for questions in wave.values()):
+        # Waves after the ranker's, of which nothing is logged, change nothing of its inputs.
+        if self._applied and any(AskApplied() in questions for questions in wave.values()):
             self._replay(self._applied.pop(0))
         replies = self._whole.ask(wave, timeout_s).replies
         return Gathered({s: Reply(r.answers, 0, r.active) for s, r in replies.items()})

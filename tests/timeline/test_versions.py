@@ -14,7 +14,8 @@ from cluster.artifacts import ArtifactStore
 from cluster.events import Kind
 from cluster.settings import Settings
 from tests.worlds import NOW_MS, SECRET, USERS, Clock, Event, apply
-from timeline.timelines import Page, Timelines
+from timeline.pages import Page
+from timeline.timelines import Timelines
 
 N_SHARDS = 4
 FLIPS = 30

@@ -24,9 +24,9 @@ from tests.worlds import (
     states_of,
 )
 from timeline.hydration import fetch_viewer
+from timeline.pages import Page
 from timeline.query import Query
 from timeline.sources.source_keys import source_keys
-from timeline.timelines import Page
 
 
 def both(*events: Event) -> set[int]:

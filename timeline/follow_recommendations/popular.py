@@ -11,7 +11,7 @@ from actors.questions import AskPopular
 from timeline.candidates import best_of
 from timeline.findings import Finding
 from timeline.follow_recommendations.accounts import Accounts, Floats, Seeker, ranked
-from timeline.query import LIGHT_USER_FOLLOWS
+from timeline.query import FEW_FOLLOWS
 
 _POPULAR_POSTS = 40
 
@@ -35,7 +35,7 @@ class LocalePopular:
         """Ask every shard about the follows of its users."""
         query, settings = seeker.query, seeker.settings.sources.follow_recommendations
         ties, limit = seeker.ties, settings.popular_results
-        few = len(ties.follow_ids) < LIGHT_USER_FOLLOWS
+        few = len(ties.follow_ids) < FEW_FOLLOWS
         wanted = self.names if few else ("ppmi_locale_follow", "top_organic_follows")
         if not seeker.counts(*wanted):
             return {}

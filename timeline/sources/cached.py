@@ -14,6 +14,7 @@ from actors.scored_posts import ScoredPosts
 from cluster.ids import Ids
 from timeline import filters
 from timeline.candidates import NONE, Candidates, unhydrated
+from timeline.feedback_fatigue import not_fatigued, not_reported
 from timeline.findings import Finding
 from timeline.query import Query
 
@@ -55,6 +56,7 @@ def usable(query: Query, cached: ScoredPosts) -> ScoredPosts:
     for keep in (
         *(filters.not_own, filters.not_blocked, filters.not_muted),
         *(filters.not_seen, filters.not_served, filters.not_disliked),
+        *(not_fatigued, not_reported),
     ):
         kept &= keep(query, candidates)
     of_followed = np.isin(cached.source, _numbers(cached.source_names, _OF_FOLLOWED))

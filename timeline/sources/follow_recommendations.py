@@ -10,7 +10,7 @@ from actors.router import shards_of
 from timeline.candidates import NONE, Candidates, concatenate, from_found
 from timeline.findings import Finding
 from timeline.follow_recommendations.flow import CONTENT, find_accounts
-from timeline.query import LIGHT_USER_FOLLOWS, Query
+from timeline.query import Query
 
 
 class FollowRecommendations:
@@ -31,7 +31,7 @@ class FollowRecommendations:
         found = yield from find_accounts(query, CONTENT, first=settings.max_seeds)
         if found is None or not len(found.user_ids) or not settings.max_posts:
             return NONE
-        light = len(query.viewer.follows) < LIGHT_USER_FOLLOWS
+        light = query.is_light
         window_ms = settings.window_ms * (2 if light else 1)
         authors = found.user_ids
         homes = shards_of(authors, query.router.n_shards)

@@ -2,47 +2,36 @@
 
 import numpy as np
 
-from actors.questions import AskNewest
-from actors.router import shards_of
-from timeline.candidates import NONE, Candidates, concatenate, from_found
+from actors.stores.newest_between import Replies
+from timeline.candidates import NONE, Candidates
 from timeline.findings import Finding
 from timeline.query import Query
-
-_SPARE = 2.0
-"""Asked for beyond the page, for what the filters will take."""
+from timeline.sources.newest_posts import newest_posts
 
 
 class Following:
-    """The newest posts of followed authors, before the cursor's instant if there is one."""
+    """The newest posts of followed authors in the part of time that is asked for.
+
+    Of replies only those to the viewer, or to somebody whom the viewer follows.
+    """
 
     name = "following"
     gated = False
 
     def find(self, query: Query) -> Finding[Candidates]:
         """Ask each shard about the followed authors that live in it."""
+        viewer = query.viewer
         # Those whom the filters would drop must not fill the answer.
-        authors = query.viewer.heard()
+        authors = viewer.heard()
+        authors = authors[authors != query.viewer_id]
         if not len(authors):
             return NONE
-        until_ms = (query.before[0] if query.before else query.now_ms) + 1
-        homes = shards_of(authors, query.router.n_shards)
-        answers = yield {
-            shard: [
-                AskNewest(
-                    author_ids=authors[homes == shard],
-                    since_ms=query.now_ms - query.settings.windows.following_ms,
-                    until_ms=until_ms,
-                    limit=_most(query),
-                )
-            ]
-            for shard in np.unique(homes).tolist()
-        }
-        if not answers:
-            return NONE
-        together = concatenate([from_found(found) for (found,) in answers.values()])
-        newest = np.lexsort((-together.post_ids, -together.created_ms))
-        return together.take(newest[: _most(query)])
-
-
-def _most(query: Query) -> int:
-    return int(query.limit * _SPARE) + 20
+        return (
+            yield from newest_posts(
+                query,
+                authors,
+                np.ones(len(authors), bool),
+                replies=Replies.TO_GIVEN,
+                addressed_ids=np.append(viewer.follows, query.viewer_id),
+            )
+        )

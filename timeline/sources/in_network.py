@@ -18,7 +18,7 @@ from actors.router import shards_of
 from cluster.ids import Ids
 from timeline.candidates import NONE, Candidates, Mask, concatenate, from_found
 from timeline.findings import Finding
-from timeline.query import LIGHT_USER_FOLLOWS, Query
+from timeline.query import Query
 
 
 class InNetwork:
@@ -71,7 +71,7 @@ def _questions(query: Query, authors: Ids, fetched: int) -> dict[int, list[AskIn
     affinities = np.zeros(len(authors), np.float32)
     affinities[at >= 0] = viewer.affinities[at[at >= 0]]
     real_graph = query.tastes.scores_of(authors)
-    light = len(viewer.follows) < LIGHT_USER_FOLLOWS
+    light = query.is_light
     window_ms = windows.in_network_light_ms if light else windows.in_network_ms
     # While paging, what was served lately is of no use either.
     paging = len(query.chain) > 0

@@ -4,7 +4,7 @@ from actors.features.reputation import TWEEPCRED
 from actors.questions import AskPopular
 from timeline.candidates import NONE, Candidates, best_of
 from timeline.findings import Finding
-from timeline.query import LIGHT_USER_FOLLOWS, Query
+from timeline.query import FEW_FOLLOWS, Query
 
 
 class Popular:
@@ -19,7 +19,7 @@ class Popular:
 
     def find(self, query: Query) -> Finding[Candidates]:
         """Ask every shard for its most popular posts, for viewers who follow few."""
-        if len(query.viewer.follows) >= LIGHT_USER_FOLLOWS:
+        if len(query.viewer.follows) >= FEW_FOLLOWS:
             return NONE
         question = AskPopular(
             language=query.viewer.language,

@@ -41,7 +41,7 @@ def test_attributes_are_written_one_by_one() -> None:
     write(table, event(Kind.USER_UPDATE, 200, language="fr", name="Ada L."))
     assert row_of(table, 1) == {
         **{"language": "de", "country": None, "age_years": 30, "verified": True},
-        **{"protected": False, "allow_sensitive": False, "created_ms": 100},
+        **{"protected": False, "creator": False, "allow_sensitive": False, "created_ms": 100},
         **{"name": "Ada L.", "uri": None},
     }
     assert table.language_of(0) == "de"

@@ -26,7 +26,7 @@ from timeline.follow_recommendations.popular import (
     TweetAuthors,
     ppmi,
 )
-from timeline.query import LIGHT_USER_FOLLOWS
+from timeline.query import FEW_FOLLOWS
 
 N_SHARDS = pytest.mark.parametrize("n_shards", [1, 4])
 PAT, QUE, ROB, SUE = 50, 51, 52, 53
@@ -101,7 +101,7 @@ def test_counts_are_made_anew_each_minute() -> None:
 
 def test_nobody_is_asked_for_accounts_that_do_not_count() -> None:
     clock = Clock()
-    followed = range(1_000, 1_000 + LIGHT_USER_FOLLOWS)
+    followed = range(1_000, 1_000 + FEW_FOLLOWS)
     for ids, asked in ((followed[1:], True), (followed, False)):
         query = query_of([*locales(clock), *follows(clock, {ME: list(ids)})])
         seeker = run(query, seek(query))

@@ -18,7 +18,7 @@ from cluster.events import Kind
 from cluster.settings import Settings, load
 from tests.timeline.sources.finding import run
 from tests.timeline.trained_worlds import ANN, EVE, FOE, write_models
-from tests.worlds import HOUR_MS, NOW_MS, USERS, Clock, Event, apply, states_of, worlds
+from tests.worlds import HOUR_MS, NOW_MS, USERS, Clock, Event, active, apply, states_of, worlds
 from timeline.candidates import Candidates
 from timeline.hydration import fetch_viewer
 from timeline.query import Query
@@ -97,16 +97,16 @@ def test_nobody_is_asked_about_those_who_are_not_heard() -> None:
 
 
 def test_light_users_are_shown_two_days() -> None:
-    def posted(n_follows: int) -> list[int]:
+    def posted(n_days: int) -> list[int]:
         clock = Clock(NOW_MS - 49 * HOUR_MS)
-        events = follows(clock, FRIEND, *range(5_000, 5_000 + n_follows - 1))
+        events = follows(clock, FRIEND) + active(clock, VIEWER, NOW_MS, n_days)
         for post_id, hours in ((10, 48.5), (11, 47), (12, 25), (13, 23)):
             at_ms = NOW_MS - int(hours * HOUR_MS)
             events.append(clock.post(post_id, FRIEND, time_ms=at_ms))
         return found(events)
 
-    assert posted(49) == [11, 12, 13]
-    assert posted(50) == [13]
+    assert posted(20) == [11, 12, 13]
+    assert posted(21) == [13]
 
 
 # What may not be returned.

@@ -1,0 +1,69 @@
+"""What the commands share: options that several have, progress, and how values are read."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from cluster import ray_environment
+from cluster.settings import Settings, load
+
+OUT = Console()
+ERR = Console(stderr=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", help="Where everything is kept.", show_default=False)
+]
+Preset = Annotated[
+    str | None, typer.Option("--preset", help="laptop, twitter or research.", show_default=False)
+]
+Instant = Annotated[
+    str | None,
+    typer.Option(help="A past instant: ISO 8601 (UTC) or milliseconds.", show_default=False),
+]
+User = Annotated[int, typer.Argument(min=1, metavar="USER")]
+
+
+def settings_of(data_dir: Path | None, preset: str | None = None) -> Settings:
+    """The settings; and the environment is made Ray's, so whatever imports Ray comes after."""
+    given = {"data_dir": data_dir, "preset": preset}
+    settings = load(**{name: value for name, value in given.items() if value is not None})
+    ray_environment.prepare(settings)
+    return settings
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[str], None]]:
+    """A spinner with the latest report, on a terminal; otherwise silence."""
+    with ERR.status(what) as shown:
+        yield shown.update
+
+
+def instant_of(text: str | None) -> int | None:
+    """An instant in ms UTC; raises `typer.BadParameter`."""
+    if text is None or text.isdecimal():
+        return int(text) if text else None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is neither ISO 8601 nor milliseconds") from error
+    return int(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() * 1000)
+
+
+def pair_of(text: str) -> tuple[str, str]:
+    """Name and value of NAME=VALUE; raises `typer.BadParameter`."""
+    name, found, value = text.partition("=")
+    if not found or not name:
+        raise typer.BadParameter(f"{text!r} is not NAME=VALUE")
+    return name, value
+
+
+def print_json(value: Any) -> None:
+    """A value as indented JSON."""
+    print(json.dumps(value, indent=1, default=str))

@@ -1,0 +1,75 @@
+"""Following: whose posts it finds, which replies, and how far down it reads."""
+
+import pytest
+
+from actors.router import LocalRouter
+from cluster.events import Kind
+from cluster.settings import Settings
+from tests.timeline.sources.finding import run, unanswered
+from tests.worlds import HOUR_MS, NOW_MS, USERS, Clock, Event, states_of
+from timeline.hydration import fetch_viewer
+from timeline.query import Query
+from timeline.sources.following import Following
+
+VIEWER, FRIEND, OTHER, STRANGER = USERS[0], USERS[2], USERS[4], USERS[6]
+
+
+def query(events: list[Event], n_shards: int = 1, limit: int = 10) -> Query:
+    router = LocalRouter(states_of(events, n_shards))
+    asked = Query(VIEWER, NOW_MS, limit, "request", Settings(), router)
+    fetch_viewer(asked, with_tastes=False)
+    return asked
+
+
+def follows(clock: Clock, *authors: int) -> list[Event]:
+    return [clock.edge(Kind.FOLLOW, VIEWER, author) for author in authors]
+
+
+@pytest.mark.parametrize("n_shards", [1, 4])
+def test_replies_only_to_those_whom_the_viewer_follows_or_is(n_shards: int) -> None:
+    clock = Clock()
+    events = [*follows(clock, FRIEND, OTHER), clock.post(10, VIEWER), clock.post(11, STRANGER)]
+    for k, to in enumerate((FRIEND, OTHER, VIEWER, STRANGER)):
+        events.append(clock.post(20 + k, FRIEND, reply_to_id=10, reply_to_author_id=to))
+    events.append(clock.post(30, FRIEND, quote_of_id=11, quote_of_author_id=STRANGER))
+    asked = query(events, n_shards)
+    assert run(Following(), asked).post_ids.tolist() == [30, 22, 21, 20]
+
+
+def test_those_who_reply_to_strangers_all_day_do_not_fill_the_answer() -> None:
+    clock = Clock()
+    to = {"reply_to_id": 9, "reply_to_author_id": STRANGER}
+    events = [*follows(clock, FRIEND, OTHER), clock.post(10, OTHER)]
+    events += [clock.post(100 + k, FRIEND, **to) for k in range(200)]
+    asked = query(events, limit=1)
+    assert run(Following(), asked).post_ids.tolist() == [10]
+    assert asked.reached is None
+
+
+@pytest.mark.parametrize("n_shards", [1, 4])
+def test_the_newest_and_where_reading_ended(n_shards: int) -> None:
+    clock = Clock()
+    events = follows(clock, FRIEND, OTHER)
+    events += [clock.post(100 + k, (FRIEND, OTHER)[k % 2]) for k in range(40)]
+    asked = query(events, n_shards, limit=3)
+    assert run(Following(), asked).post_ids.tolist() == list(range(139, 113, -1))
+    assert asked.reached is not None
+    assert asked.reached.post_id == 114
+
+
+def test_two_weeks() -> None:
+    clock = Clock(NOW_MS - 15 * 24 * HOUR_MS)
+    oldest_ms = NOW_MS - 14 * 24 * HOUR_MS
+    events = [*follows(clock, FRIEND), clock.post(10, FRIEND, time_ms=oldest_ms - 1)]
+    events.append(clock.post(11, FRIEND, time_ms=oldest_ms))
+    events.append(clock.post(12, FRIEND, time_ms=NOW_MS))
+    events.append(clock.post(13, FRIEND, time_ms=NOW_MS + 1))
+    assert run(Following(), query(events)).post_ids.tolist() == [12, 11]
+
+
+def test_nobody_followed_and_nobody_answering() -> None:
+    clock = Clock()
+    assert len(run(Following(), query([clock.post(10, FRIEND)]))) == 0
+    asked = query([*follows(clock, FRIEND), clock.post(11, FRIEND)])
+    assert len(unanswered(Following(), asked)) == 0
+    assert asked.reached is None

@@ -1,0 +1,276 @@
+"""Page facts: what has to be known of the best candidates before any of them is shown.
+
+Facts of the posts that they link to, muted words in their texts, and what was edited since the
+last visit come in one wave for as many candidates as a page may need; filters then read them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from actors.features.light import positions_in
+from actors.router import shards_of
+from cluster.ids import Ids
+from timeline.candidates import NONE, Candidates, Floats, Mask, concatenate
+from timeline.conversation import (
+    ConversationModules,
+    conversation_modules,
+    valid_conversations,
+)
+from timeline.edits import (
+    NOTHING_REPLACED,
+    Replacements,
+    edit_questions,
+    replacements,
+)
+from timeline.filters import not_served
+from timeline.late_filters import has_social_context, not_ancestor
+from timeline.linked import (
+    Linked,
+    barred,
+    gone,
+    keep_quotes,
+    keep_reposts,
+    linked_posts,
+    without_muted_words,
+)
+from timeline.mixing import Rows, best_first
+from timeline.query import Query
+from timeline.stages import Filter, Judged, Refine
+from timeline.visibility import Levels, Verdicts, judge
+from timeline.visibility_actions import Level
+from timeline.visibility_rules import RULES
+
+_RULE_NAMES = tuple(rule.name for rule in RULES)
+
+_ALL = 2**31
+
+LevelsOf = Callable[[Candidates], Levels]
+"""At which level of visibility a product shows each of its posts, (n,)."""
+
+
+@dataclass(frozen=True)
+class PageFacts:
+    """What was fetched for n candidates."""
+
+    post_ids: Ids
+    """(n,): whom it is about."""
+    linked: Linked
+    reposted_removed: Mask
+    """(m,) linked posts that may not be shown in a repost."""
+    quoted_removed: Mask
+    """(m,): nor inside a quote."""
+    context: Verdicts
+    """(m,): what visibility says of them as the posts above a reply."""
+    replaced: Replacements
+
+    def of(self, candidates: Candidates) -> Linked:
+        """What candidates link to; each must be one of those asked about."""
+        order = np.argsort(self.post_ids)
+        return self.linked.take(order[positions_in(self.post_ids[order], candidates.post_ids)])
+
+    def bars(self, query: Query) -> Mask:
+        """Linked posts (m,) that must not stand above a reply: barred, or shown before."""
+        shown_before = ~not_served(query, self.linked.posts)
+        return barred(query, self.linked, self.context.removed | shown_before)
+
+    def buried(self) -> Mask:
+        """Linked posts (m,) in whose place a tombstone stands inside a quote."""
+        return gone(self.linked) | self.quoted_removed
+
+    def modules(self, query: Query, candidates: Candidates) -> ConversationModules:
+        """The entries that candidates make."""
+        return conversation_modules(candidates, self.of(candidates), self.bars(query))
+
+
+def visible(levels: LevelsOf, query: Query, candidates: Candidates) -> Judged:
+    """A filter of safety: what visibility does not remove; its verdicts stay with the query."""
+    verdicts = query.verdicts = judge(levels(candidates), query, candidates)
+    return Judged(~verdicts.removed, verdicts.rule, _RULE_NAMES)
+
+
+def down_ranked(query: Query, candidates: Candidates) -> list[tuple[str, Floats]]:
+    """The factor by which visibility lowers scores, where it lowers any."""
+    verdicts = query.verdicts
+    if verdicts is None or (verdicts.down_rank == 1).all():
+        return []
+    return [("visibility", verdicts.down_rank[rows_of(verdicts, candidates)])]
+
+
+def rows_of(verdicts: Verdicts, candidates: Candidates) -> Rows:
+    """Where the verdict on each candidate stands."""
+    order = np.argsort(verdicts.post_ids)
+    at: Rows = order[positions_in(verdicts.post_ids[order], candidates.post_ids)]
+    return at
+
+
+def page_facts(levels: LevelsOf, more: Sequence[Filter] = ()) -> Refine:
+    """The stage that fetches them, for more candidates until a page can be filled.
+
+    Filters of a product's own (`more`) come before conversations are made.
+    """
+    return replace(
+        _page_facts(levels),
+        filters=[
+            *_safe(),
+            *more,
+            Filter("conversations", _conversations, safety=True),
+            Filter("duplicate_conversation", not_ancestor),
+        ],
+        enough=_enough,
+        width=lambda query: 3 * query.limit,
+        order=_sides_by_turns,
+    )
+
+
+def page_facts_of_all(levels: LevelsOf) -> Refine:
+    """The same for all candidates at once, of a timeline in which posts stand alone."""
+    return _page_facts(levels)
+
+
+def _page_facts(levels: LevelsOf) -> Refine:
+
+    def prepare(query: Query, candidates: Candidates) -> Candidates:
+        return _fetch(levels, query, candidates)
+
+    return Refine(
+        "page_facts",
+        prepare=prepare,
+        filters=_safe(),
+        enough=lambda _, __: True,
+        width=lambda _: _ALL,
+    )
+
+
+def _safe() -> list[Filter]:
+    return [
+        Filter("muted_words", _muted_words, safety=True),
+        Filter("reposts", _reposts, safety=True),
+        Filter("quotes", _quotes, safety=True),
+    ]
+
+
+def explained(source_names: tuple[str, ...], query: Query, candidates: Candidates) -> Mask:
+    """A filter for `page_facts`: of strangers only what somebody or something leads to.
+
+    As `has_social_context`, with who of the viewer's people follow the author, and replies only
+    in conversations that can be shown.
+    """
+    facts = _facts(query)
+    linked = facts.of(candidates)
+    in_module = candidates.is_reply & valid_conversations(candidates, linked, facts.bars(query))
+    followed_by: Mask = np.any(linked.follower_ids > 0, axis=1)
+    return has_social_context(
+        source_names, query, candidates, in_module=in_module, followed_by=followed_by
+    )
+
+
+def _fetch(levels: LevelsOf, query: Query, candidates: Candidates) -> Candidates:
+    """Ask for the facts of candidates, beside those of the rounds before."""
+    asked = edit_questions(query) if query.page_facts is None else {}
+    linked = linked_posts(query, candidates, asked)
+    posts = linked.posts
+    fresh = PageFacts(
+        candidates.post_ids,
+        linked,
+        judge(levels(posts), query, posts).removed,
+        judge(Level.QUOTED, query, posts).removed,
+        judge(Level.CONVERSATION, query, posts),
+        _replaced(levels, query, replacements(query, asked, linked.beside)),
+    )
+    query.page_facts = fresh if query.page_facts is None else _joined(query.page_facts, fresh)
+    return candidates
+
+
+def _replaced(levels: LevelsOf, query: Query, found: Replacements) -> Replacements:
+    if not len(found):
+        return NOTHING_REPLACED
+    return found.take(~judge(levels(found.posts), query, found.posts).removed)
+
+
+def _joined(before: PageFacts, more: PageFacts) -> PageFacts:
+    """The facts of two rounds, which may know one linked post twice."""
+    first, then = before.linked, more.linked
+    moved = np.where(then.rows >= 0, then.rows + len(first.posts), -1)
+    linked = Linked(
+        concatenate([part.posts for part in (first, then) if len(part.posts)] or [NONE]),
+        np.concatenate([first.rows, moved]),
+        np.concatenate([first.holds_muted, then.holds_muted]),
+        np.concatenate([first.linked_hold_muted, then.linked_hold_muted]),
+        np.concatenate([first.follower_ids, then.follower_ids]),
+        first.beside,
+    )
+    return PageFacts(
+        np.concatenate([before.post_ids, more.post_ids]),
+        linked,
+        np.concatenate([before.reposted_removed, more.reposted_removed]),
+        np.concatenate([before.quoted_removed, more.quoted_removed]),
+        _verdicts_of_both(before.context, more.context),
+        before.replaced,
+    )
+
+
+def _verdicts_of_both(first: Verdicts, then: Verdicts) -> Verdicts:
+    return replace(
+        first,
+        **{
+            name: np.concatenate([values, getattr(then, name)])
+            for name, values in vars(first).items()
+        },
+    )
+
+
+def _facts(query: Query) -> PageFacts:
+    if query.page_facts is None:
+        raise LookupError("the facts of a page were not fetched")
+    return query.page_facts
+
+
+def _muted_words(query: Query, candidates: Candidates) -> Mask:
+    return without_muted_words(candidates, _facts(query).of(candidates))
+
+
+def _reposts(query: Query, candidates: Candidates) -> Mask:
+    facts = _facts(query)
+    linked = facts.of(candidates)
+    bars = barred(query, linked, facts.reposted_removed) & ~_never_arrived(query, linked.posts)
+    return keep_reposts(candidates, linked, bars)
+
+
+def _never_arrived(query: Query, posts: Candidates) -> Mask:
+    """Posts (m,) that their shards never heard of, such as what is older than all events.
+
+    Nothing speaks against them: who is blocked and what was deleted filters know without facts.
+    """
+    silent = [s for s in range(query.router.n_shards) if f"shard_{s}" in query.degraded]
+    homes = shards_of(posts.author_ids, query.router.n_shards)
+    unknown: Mask = (posts.created_ms == 0) & ~posts.deleted & ~np.isin(homes, silent)
+    return unknown
+
+
+def _quotes(query: Query, candidates: Candidates) -> Mask:
+    linked = _facts(query).of(candidates)
+    return keep_quotes(candidates, linked, barred(query, linked))
+
+
+def _conversations(query: Query, candidates: Candidates) -> Mask:
+    kept = np.zeros(len(candidates), bool)
+    kept[_facts(query).modules(query, candidates).rows] = True
+    return kept
+
+
+def _sides_by_turns(query: Query, candidates: Candidates) -> Rows:
+    """The best of both sides of the network by turns, so that any share of either is there."""
+    order = best_first(candidates)
+    followed = candidates.feature("is_followed")[order] > 0
+    place = np.where(followed, np.cumsum(followed), np.cumsum(~followed))
+    turned: Rows = order[np.argsort(place, kind="stable")]
+    return turned
+
+
+def _enough(query: Query, candidates: Candidates) -> bool:
+    """Whether a page can be filled from either side alone, or twice from both."""
+    n_followed = int(np.count_nonzero(candidates.feature("is_followed") > 0))
+    fewest = min(n_followed, len(candidates) - n_followed)
+    return fewest >= query.limit or len(candidates) >= 2 * query.limit
