@@ -45,7 +45,7 @@ def test_what_was_served_and_seen_is_in_the_reach(lively: World) -> None:
     lively.happen(*(an_event("impression", 0, post_id=post, **seen) for post in shown))
     told = AnalyticsAnswer.model_validate(lively.get(ANALYTICS, days=1).json())
     assert (told.total.served, told.total.impressions, told.total.viewers) == (2, 2, 1)
-    assert [post.post_id for post in told.top_posts] == [str(post) for post in sorted(shown)][::-1]
+    assert [post.post_id for post in told.top_posts[:2]] == ["110", "109"] == [*map(str, shown)]
     assert told.degraded == []
 
 
@@ -73,7 +73,7 @@ def test_who_may_read(lively: World, path: str) -> None:
     [
         ("/v1/users/987654321/analytics", "unknown-user"),
         ("/v1/users/987654321/labels", "unknown-user"),
-        ("/v1/users/987654321/posts/110/labels", "unknown-post"),
+        ("/v1/users/987654321/posts/110/labels", "unknown-user"),
         (f"/v1/users/{FRIEND}/posts/110/labels", "unknown-post"),
         (f"/v1/users/{AUTHOR}/posts/999/labels", "unknown-post"),
     ],

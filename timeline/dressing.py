@@ -13,7 +13,7 @@ from timeline.candidates import NONE, Candidates, Mask
 from timeline.conversation import ConversationModules
 from timeline.cursors import CursorKind
 from timeline.linked import Linked
-from timeline.mixer import Neighbour, mix, neighbours, together
+from timeline.mixer import MODULE, Neighbour, mix, neighbours, together
 from timeline.modules import Module, modules_for
 from timeline.page_facts import rows_of
 from timeline.pages import Between, Item
@@ -38,7 +38,7 @@ def dressed(
     linked = facts.of(shown) if facts else _nothing_linked(len(shown))
     modules = _alone(shown)
     if facts and conversations:
-        modules = facts.modules(query, shown)
+        modules = facts.modules(shown)
     contexts = social_contexts(query, shown, source_names, reasons, modules=modules, linked=linked)
     made = entries(
         shown,
@@ -79,9 +79,9 @@ def between(
     rules = query.settings.mixer.ads
     modules = modules_for(query, product, shown, first_page=first_page)
     offered = _offered(query, product, shown, ads)
-    page = mix(
-        items, modules, offered, _beside(query, shown, items), rules, None if first_page else 0
-    )
+    # Nobody but an ad has to know what stands beside it.
+    beside = _beside(query, shown, items) if offered else [MODULE] * len(items)
+    page = mix(items, modules, offered, beside, rules, None if first_page else 0)
     return [
         Between(index, content)
         for index, content in enumerate(page)

@@ -27,6 +27,7 @@ from timeline.edits import (
 from timeline.filters import not_served
 from timeline.late_filters import has_social_context, not_ancestor
 from timeline.linked import (
+    Link,
     Linked,
     barred,
     gone,
@@ -57,10 +58,14 @@ class PageFacts:
     post_ids: Ids
     """(n,): whom it is about."""
     linked: Linked
-    reposted_removed: Mask
-    """(m,) linked posts that may not be shown in a repost."""
+    hidden: Mask
+    """(m,) linked posts that must not be shown, whatever links to them (`barred`)."""
+    not_above: Mask
+    """(m,): nor above a reply, where what was shown before must not stand either."""
+    not_reposted: Mask
+    """(m,): nor in a repost."""
     quoted_removed: Mask
-    """(m,): nor inside a quote."""
+    """(m,): in whose place visibility wants a tombstone inside a quote."""
     context: Verdicts
     """(m,): what visibility says of them as the posts above a reply."""
     replaced: Replacements
@@ -70,18 +75,13 @@ class PageFacts:
         order = np.argsort(self.post_ids)
         return self.linked.take(order[positions_in(self.post_ids[order], candidates.post_ids)])
 
-    def bars(self, query: Query) -> Mask:
-        """Linked posts (m,) that must not stand above a reply: barred, or shown before."""
-        shown_before = ~not_served(query, self.linked.posts)
-        return barred(query, self.linked, self.context.removed | shown_before)
-
     def buried(self) -> Mask:
         """Linked posts (m,) in whose place a tombstone stands inside a quote."""
         return gone(self.linked) | self.quoted_removed
 
-    def modules(self, query: Query, candidates: Candidates) -> ConversationModules:
+    def modules(self, candidates: Candidates) -> ConversationModules:
         """The entries that candidates make."""
-        return conversation_modules(candidates, self.of(candidates), self.bars(query))
+        return conversation_modules(candidates, self.of(candidates), self.not_above)
 
 
 def visible(levels: LevelsOf, query: Query, candidates: Candidates) -> Judged:
@@ -159,7 +159,7 @@ def explained(source_names: tuple[str, ...], query: Query, candidates: Candidate
     """
     facts = _facts(query)
     linked = facts.of(candidates)
-    in_module = candidates.is_reply & valid_conversations(candidates, linked, facts.bars(query))
+    in_module = candidates.is_reply & valid_conversations(candidates, linked, facts.not_above)
     followed_by: Mask = np.any(linked.follower_ids > 0, axis=1)
     return has_social_context(
         source_names, query, candidates, in_module=in_module, followed_by=followed_by
@@ -170,17 +170,42 @@ def _fetch(levels: LevelsOf, query: Query, candidates: Candidates) -> Candidates
     """Ask for the facts of candidates, beside those of the rounds before."""
     asked = edit_questions(query) if query.page_facts is None else {}
     linked = linked_posts(query, candidates, asked)
-    posts = linked.posts
+    hidden = barred(query, linked)
+    context, reposted_removed, quoted_removed = _judged(levels, query, linked)
+    shown_before = ~not_served(query, linked.posts)
     fresh = PageFacts(
-        candidates.post_ids,
-        linked,
-        judge(levels(posts), query, posts).removed,
-        judge(Level.QUOTED, query, posts).removed,
-        judge(Level.CONVERSATION, query, posts),
-        _replaced(levels, query, replacements(query, asked, linked.beside)),
+        *(candidates.post_ids, linked, hidden),
+        not_above=hidden | context.removed | shown_before,
+        not_reposted=(hidden | reposted_removed) & ~_never_arrived(query, linked.posts),
+        quoted_removed=quoted_removed,
+        context=context,
+        replaced=_replaced(levels, query, replacements(query, asked, linked.beside)),
     )
     query.page_facts = fresh if query.page_facts is None else _joined(query.page_facts, fresh)
     return candidates
+
+
+def _judged(levels: LevelsOf, query: Query, linked: Linked) -> tuple[Verdicts, Mask, Mask]:
+    """What visibility says of linked posts (m,) above a reply, and which it removes, where they
+    stand there, from reposts and from quotes."""
+    posts = linked.posts
+    above = np.arange(len(posts))
+    reposted = np.flatnonzero(linked.used_as(Link.REPOSTED))
+    quoted = np.flatnonzero(linked.used_as(Link.QUOTED))
+    rows = np.concatenate([above, reposted, quoted])
+    at = np.concatenate(
+        [
+            np.full(len(above), Level.CONVERSATION, np.uint8),
+            levels(posts)[reposted],
+            np.full(len(quoted), Level.QUOTED, np.uint8),
+        ]
+    )
+    verdicts = judge(at, query, posts.take(rows))
+    of_reposts, of_quotes = np.split(verdicts.removed[len(above) :], [len(reposted)])
+    removed = np.zeros((2, len(posts)), bool)
+    removed[0, reposted], removed[1, quoted] = of_reposts, of_quotes
+    context = Verdicts(**{name: values[: len(above)] for name, values in vars(verdicts).items()})
+    return context, removed[0], removed[1]
 
 
 def _replaced(levels: LevelsOf, query: Query, found: Replacements) -> Replacements:
@@ -204,7 +229,9 @@ def _joined(before: PageFacts, more: PageFacts) -> PageFacts:
     return PageFacts(
         np.concatenate([before.post_ids, more.post_ids]),
         linked,
-        np.concatenate([before.reposted_removed, more.reposted_removed]),
+        np.concatenate([before.hidden, more.hidden]),
+        np.concatenate([before.not_above, more.not_above]),
+        np.concatenate([before.not_reposted, more.not_reposted]),
         np.concatenate([before.quoted_removed, more.quoted_removed]),
         _verdicts_of_both(before.context, more.context),
         before.replaced,
@@ -212,13 +239,8 @@ def _joined(before: PageFacts, more: PageFacts) -> PageFacts:
 
 
 def _verdicts_of_both(first: Verdicts, then: Verdicts) -> Verdicts:
-    return replace(
-        first,
-        **{
-            name: np.concatenate([values, getattr(then, name)])
-            for name, values in vars(first).items()
-        },
-    )
+    columns = zip(vars(first).items(), vars(then).values(), strict=True)
+    return Verdicts(**{name: np.concatenate([a, b]) for (name, a), b in columns})
 
 
 def _facts(query: Query) -> PageFacts:
@@ -233,9 +255,7 @@ def _muted_words(query: Query, candidates: Candidates) -> Mask:
 
 def _reposts(query: Query, candidates: Candidates) -> Mask:
     facts = _facts(query)
-    linked = facts.of(candidates)
-    bars = barred(query, linked, facts.reposted_removed) & ~_never_arrived(query, linked.posts)
-    return keep_reposts(candidates, linked, bars)
+    return keep_reposts(candidates, facts.of(candidates), facts.not_reposted)
 
 
 def _never_arrived(query: Query, posts: Candidates) -> Mask:
@@ -250,13 +270,13 @@ def _never_arrived(query: Query, posts: Candidates) -> Mask:
 
 
 def _quotes(query: Query, candidates: Candidates) -> Mask:
-    linked = _facts(query).of(candidates)
-    return keep_quotes(candidates, linked, barred(query, linked))
+    facts = _facts(query)
+    return keep_quotes(candidates, facts.of(candidates), facts.hidden)
 
 
 def _conversations(query: Query, candidates: Candidates) -> Mask:
     kept = np.zeros(len(candidates), bool)
-    kept[_facts(query).modules(query, candidates).rows] = True
+    kept[_facts(query).modules(candidates).rows] = True
     return kept
 
 

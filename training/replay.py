@@ -32,6 +32,12 @@ _UNREAD = frozenset(
     }
 )
 """Columns at which no feature looks."""
+_NOT_LOOKED_AT = (
+    *(Kind.SERVED, Kind.MODULE_SERVED, Kind.DISMISS),
+    *(Kind.PREFERENCE, Kind.KEYWORD_MUTE, Kind.KEYWORD_UNMUTE),
+)
+"""Kinds that no feature looks at: what was served, which is half of all events, and choices that
+have names."""
 _OF_ACTIVATIONS = frozenset({"name", "model_version"})
 """Read where something was activated."""
 
@@ -127,8 +133,7 @@ def routed(batch: pa.RecordBatch) -> pa.RecordBatch:
     activations = np.flatnonzero(kinds == Kind.ARTIFACT_ACTIVATE)
     unread = _UNREAD if len(activations) else _UNREAD | _OF_ACTIVATIONS
     batch = batch.select([name for name in batch.schema.names if name not in unread])
-    # What was served is half of all events, and no feature looks at it.
-    looked_at = kinds != Kind.SERVED
+    looked_at = ~np.isin(kinds, _NOT_LOOKED_AT)
     if len(activations):
         named = pc.is_in(batch.column("name").take(pa.array(activations)), pa.array(_ACTIVATED))
         looked_at[activations] = named.to_numpy(zero_copy_only=False)

@@ -7,6 +7,9 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,10 +19,12 @@ from rich.table import Table
 from actors.models import HEAVY_RANKER
 from cluster import launch
 from cluster.artifacts import ArtifactStore
-from cluster.commands import training
+from cluster.commands import reading, training
 from cluster.commands.findings import print_findings
 from cluster.commands.http import HttpService
-from cluster.commands.reading import print_timeline
+from cluster.commands.page_text import print_page
+from cluster.commands.reading import Wanted
+from cluster.commands.tour import PAGE, Tour, viewer_to_show
 from cluster.events import Kind
 from cluster.settings import DAY_MS, Settings
 from cluster.tokens import ensure_tokens, tokens_path
@@ -33,12 +38,13 @@ _LATENCY_REQUESTS = 100
 _RANKER_EXAMPLES = 30_000
 """Enough to see what the heavy ranker learns, in half a minute."""
 _RANKER_WITHIN_S = 30.0
+_ADS = Path(__file__).parents[2] / "docs" / "examples" / "ads.json"
 
 
 def run(settings: Settings, users: int, days: float, console: Console) -> None:
     """Run the demo; at a terminal the system stays up, under `CI` it is ended."""
     started = time.perf_counter()
-    settings = launch.absolute(settings)
+    settings = launch.absolute(_with_ads(settings))
 
     def say(text: str) -> None:
         console.print(f"[dim]{time.perf_counter() - started:6.1f} s[/]  {text}")
@@ -51,15 +57,17 @@ def run(settings: Settings, users: int, days: float, console: Console) -> None:
         service = HttpService(settings, "admin")
         now_ms = time.time_ns() // 1_000_000
         say(f"simulating {users:,} users for {days:g} days, sending their events over HTTP")
-        sent, activity = _send(service, simulate(users, days, _SEED, now_ms - int(days * DAY_MS)))
+        sent = _send(service, simulate(users, days, _SEED, now_ms - int(days * DAY_MS)))
         launch.wait_applied(settings)
-        kinds = ", ".join(f"{count:,} {label}" for label, count in sent.most_common(6))
-        say(f"{sent.total():,} events are durable and applied: {kinds} …")
+        kinds = ", ".join(f"{count:,} {label}" for label, count in sent.kinds.most_common(6))
+        say(f"{sent.kinds.total():,} events are durable and applied: {kinds} …")
         _train(console, settings, say)
-        user_id = max(activity, key=activity.__getitem__)
-        _wait_for_ranker(service, settings, user_id)
-        _show(console, service, user_id)
-        _measure(console, service, list(activity)[:_LATENCY_REQUESTS])
+        most_active = [user_id for user_id, _ in sent.favourites.most_common()]
+        _wait_for_ranker(service, settings, most_active[0])
+        user_id = viewer_to_show(service, most_active)
+        page = _show(console, service, user_id)
+        _measure(console, service, list(sent.favourites)[:_LATENCY_REQUESTS])
+        Tour(console, service, user_id, settings.data_dir.name, sent.texts).take(page)
         _say_what_next(console, service, settings, user_id)
         say("done")
     except BaseException:
@@ -71,12 +79,46 @@ def run(settings: Settings, users: int, days: float, console: Console) -> None:
         shutil.rmtree(settings.data_dir, ignore_errors=True)
 
 
-def _send(
-    service: HttpService, batches: Iterator[pa.RecordBatch]
-) -> tuple[Counter[str], dict[int, int]]:
-    """POST batches as Arrow; returns events by kind and favourites by user."""
-    sent: Counter[str] = Counter()
-    favourites: Counter[int] = Counter()
+@dataclass
+class _Sent:
+    """What a world was made of."""
+
+    kinds: Counter[str] = field(default_factory=Counter)
+    """Events by kind."""
+    favourites: Counter[int] = field(default_factory=Counter)
+    """By user."""
+    texts: dict[int, str] = field(default_factory=dict)
+    """Of posts, as they were last written."""
+
+    def count(self, batch: pa.RecordBatch) -> None:
+        """Take note of a batch of events."""
+        kinds = batch.column("kind").to_numpy()
+        codes, counts = np.unique(kinds, return_counts=True)
+        self.kinds.update(
+            {Kind(c).label: n for c, n in zip(codes.tolist(), counts.tolist(), strict=True)}
+        )
+        self.favourites.update(
+            batch.column("actor_id").to_numpy()[kinds == Kind.FAVOURITE].tolist()
+        )
+        if "text" in batch.schema.names:
+            written = np.flatnonzero(np.isin(kinds, (Kind.POST_CREATE, Kind.POST_EDIT)))
+            rows = batch.take(pa.array(written))
+            post_ids, texts = rows.column("post_id").to_pylist(), rows.column("text").to_pylist()
+            self.texts |= {p: t for p, t in zip(post_ids, texts, strict=True) if t}
+
+
+def _with_ads(settings: Settings) -> Settings:
+    """Settings with the example of an ads file, where no source of ads was chosen."""
+    mixer = settings.mixer
+    if mixer.ads.source != "none" or not _ADS.exists():
+        return settings
+    ads = mixer.ads.model_copy(update={"source": "file", "file": _ADS})
+    return settings.model_copy(update={"mixer": mixer.model_copy(update={"ads": ads})})
+
+
+def _send(service: HttpService, batches: Iterator[pa.RecordBatch]) -> _Sent:
+    """POST batches as Arrow."""
+    sent = _Sent()
     for batch in batches:
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, batch.schema) as writer:
@@ -84,14 +126,8 @@ def _send(
         answer = service.post("/v1/events", sink.getvalue().to_pybytes(), _STREAM, history=True)
         if answer["problems"]:
             raise RuntimeError(f"the world made a bad event: {answer['problems'][0]}")
-        kinds = batch.column("kind").to_numpy()
-        codes, counts = np.unique(kinds, return_counts=True)
-        sent.update(
-            {Kind(c).label: n for c, n in zip(codes.tolist(), counts.tolist(), strict=True)}
-        )
-        liked = batch.column("actor_id").to_numpy()[kinds == Kind.FAVOURITE]
-        favourites.update(liked.tolist())
-    return sent, dict(favourites)
+        sent.count(batch)
+    return sent
 
 
 def _train(console: Console, settings: Settings, say: Callable[[str], None]) -> None:
@@ -118,20 +154,18 @@ def _wait_for_ranker(service: HttpService, settings: Settings, user_id: int) -> 
     active = launch.status(settings)["shards"][0].get("active", {}).get(HEAVY_RANKER)
     deadline = time.monotonic() + _RANKER_WITHIN_S
     while active and time.monotonic() < deadline:
-        page = service.get(f"/v1/timelines/for-you/{user_id}", limit=1)
+        # Not a visit: it would use up the modules that are due.
+        page = reading.page(service, Wanted(user_id, limit=1), record=False)
         if page["model_version"] == active:
             return
         time.sleep(0.1)
 
 
-def _show(console: Console, service: HttpService, user_id: int) -> None:
-    """One user's page, and what became of every candidate on the way to it."""
-    page = service.get(f"/v1/timelines/for-you/{user_id}", limit=15)
-    print_timeline(console, page)
-    why = service.get(
-        f"/v1/timelines/for-you/{user_id}/why/{page['items'][0]['post_id']}",
-        request_id=page["request_id"],
-    )
+def _show(console: Console, service: HttpService, user_id: int) -> dict[str, Any]:
+    """One user's page, and what became of every candidate on the way to it; returns the page."""
+    page = reading.page(service, Wanted(user_id, limit=PAGE))
+    print_page(console, page)
+    why = reading.why(service, user_id, page["items"][0]["post_id"], page["request_id"])
     table = Table("stage", "in", "out", "ms", title="the funnel")
     for stage in why["stages"]:
         table.add_row(stage["name"], str(stage["in"]), str(stage["out"]), f"{stage['ms']:.2f}")
@@ -140,6 +174,7 @@ def _show(console: Console, service: HttpService, user_id: int) -> None:
     for name, by in page["candidates"].items():
         sources.add_row(name, str(by["found"]), str(by["only"]))
     console.print(sources)
+    return page
 
 
 def _measure(console: Console, service: HttpService, user_ids: list[int]) -> None:

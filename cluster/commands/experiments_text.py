@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 
@@ -27,8 +28,8 @@ def print_experiments(console: Console, found: Mapping[str, Any]) -> None:
 
 def _whom(experiment: Mapping[str, Any]) -> str:
     cohort = experiment["cohort"]
-    told = [f"{name} {', '.join(cohort[name])}" for name in ("countries", "languages")
-            if cohort[name]]  # fmt: skip
+    names = ("countries", "languages")
+    told = [f"{name} {', '.join(cohort[name])}" for name in names if cohort[name]]
     if cohort["account_age_days_below"] is not None:
         told.append(f"accounts younger than {cohort['account_age_days_below']:g} days")
     if cohort["user_ids"]:
@@ -41,4 +42,5 @@ def _whom(experiment: Mapping[str, Any]) -> str:
 
 def _changes(arm: Mapping[str, Any]) -> str:
     changes = arm["overrides"].items()
-    return "\n".join(f"{path} = {orjson.dumps(to).decode()}" for path, to in changes) or "nothing"
+    told = "\n".join(f"{path} = {orjson.dumps(to).decode()}" for path, to in changes)
+    return escape(told) or "nothing"

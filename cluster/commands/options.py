@@ -32,7 +32,7 @@ User = Annotated[int, typer.Argument(min=1, metavar="USER")]
 
 def settings_of(data_dir: Path | None, preset: str | None = None) -> Settings:
     """The settings; and the environment is made Ray's, so whatever imports Ray comes after."""
-    given = {"data_dir": data_dir, "preset": preset}
+    given: dict[str, Any] = {"data_dir": data_dir, "preset": preset}
     settings = load(**{name: value for name, value in given.items() if value is not None})
     ray_environment.prepare(settings)
     return settings

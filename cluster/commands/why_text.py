@@ -53,8 +53,8 @@ def _led_by(found: Mapping[str, Any]) -> str:
 
 
 def _print_score(console: Console, score: Mapping[str, Any]) -> None:
-    scores = [f"{name} {score[name]:.6g}" for name in ("light_ranker", "heavy_ranker")
-              if name in score]  # fmt: skip
+    rankers = ("light_ranker", "heavy_ranker")
+    scores = [f"{name} {score[name]:.6g}" for name in rankers if name in score]
     factors = [f"{name} ×{value:.4g}" for name, value in score["factors"].items() if value != 1]
     console.print(
         f"score {', '.join([*scores, *factors])} = {score['final']:.6g}",

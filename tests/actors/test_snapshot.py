@@ -130,6 +130,7 @@ def test_every_table_is_in_a_snapshot(tmp_path: Path) -> None:
         *("blocks", "blocked_by", "engagements", "signals", "feedback", "views"),
         *("topics", "engaged", "engaged_by", "stays", "post_labels", "author_labels"),
         *("recent_engagements", "embedded_posts", "aggregates", "choices", "activity"),
+        *("daily_counts", "daily_reach"),
     }
 
 

@@ -69,7 +69,12 @@ def test_the_context_of_a_viewer() -> None:
     assert found == {
         **{"known": True, "gone": False, "language": "de", "follows": [OTHER, FRIEND]},
         **{"blocks": [STRANGER], "blocked_by": [OTHER], "mutes": [77]},
-        **{"seen_ids": [10], "served_ids": [11], "hidden_post_ids": [14, 15]},
+        **{
+            "seen_ids": [10],
+            "seen_author_ids": [FRIEND],
+            "served_ids": [11],
+            "hidden_post_ids": [14, 15],
+        },
         **{"hidden_author_ids": [OTHER]},
     }
     nobody = context(state, 999)

@@ -1,0 +1,310 @@
+"""What OpenAPI promises holds for anything that may be sent: a property test over every route.
+
+Each route is asked with values that its own parameters allow, then with one that they do not,
+without a token, and by methods that it has not. No answer may be a 5xx, each must have the
+documented form with nothing undocumented in it, and what is wrong must be refused by name.
+"""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from cluster.ids import MAX_ID
+from tests.http_world import (
+    AUTHOR,
+    FRIEND,
+    POSTS,
+    STRANGER,
+    VIEWER,
+    World,
+    a_lively_world,
+    an_event,
+)
+from timeline.parameters import MAX_LIMIT
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+PROBLEM = "application/problem+json"
+OPERATIONS = 19
+KNOWN = {
+    "user_id": [VIEWER, FRIEND, AUTHOR, STRANGER],
+    "post_id": [*POSTS, 201],
+    "list_id": [71],
+    "user_ids": [VIEWER, AUTHOR],
+}
+"""Ids that mean something in the world that is asked."""
+NO_INTEGERS = [
+    "",
+    " ",
+    "x",
+    "1.5",
+    "-1",
+    "+1",
+    "1_0",
+    "NaN",
+    "٣",
+    "1e3",
+    "0x1",
+    str(2**63),
+    "9" * 99,
+]
+NO_SWITCHES = ["", "yes", "2", "null", "truefalse"]
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=9),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One route and method of the document."""
+
+    path: str
+    method: str
+    spec: dict[str, Any]
+
+    def parameters(self, place: str) -> list[dict[str, Any]]:
+        return [p for p in self.spec.get("parameters", ()) if p["in"] == place]
+
+    def url(self, values: dict[str, str]) -> str:
+        return self.path.format(**values)
+
+
+@dataclass(frozen=True)
+class Served:
+    world: World
+    document: dict[str, Any]
+    operations: list[Operation]
+
+    def named(self, path: str, method: str = "get") -> Operation:
+        return next(o for o in self.operations if (o.path, o.method) == (path, method))
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    made = {"actor_id": VIEWER, "target_id": 71}
+    more = [an_event("list_create", **made), an_event("list_add", author_id=AUTHOR, **made)]
+    for world in a_lively_world(tmp_path_factory.mktemp("openapi"), more):
+        document = world.client.get("/openapi.json").json()
+        yield Served(
+            world,
+            document,
+            [
+                Operation(path, method, spec)
+                for path, methods in document["paths"].items()
+                for method, spec in methods.items()
+            ],
+        )
+
+
+@pytest.fixture(scope="module", params=range(OPERATIONS))
+def operation(served: Served, request: pytest.FixtureRequest) -> Operation:
+    assert len(served.operations) == OPERATIONS
+    return served.operations[request.param]
+
+
+def one_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a parameter that may be left out, without the null."""
+    options = [one for one in schema.get("anyOf", [schema]) if one.get("type") != "null"]
+    return dict(options[0])
+
+
+def good(parameter: dict[str, Any]) -> st.SearchStrategy[str]:
+    schema = one_schema(parameter["schema"])
+    match schema["type"]:
+        case "integer":
+            low, high = schema["minimum"], schema["maximum"]
+            edges = [low, high, *KNOWN.get(parameter["name"], ())]
+            numbers = st.sampled_from(edges) | st.integers(low, high)
+            return numbers.map(str)
+        case "boolean":
+            return st.sampled_from(["true", "false"])
+        case "array":
+            item = {"name": parameter["name"], "schema": schema["items"]}
+            return good(item)
+    return st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=40)
+
+
+def bad(parameter: dict[str, Any]) -> st.SearchStrategy[str] | None:
+    schema = one_schema(parameter["schema"])
+    match schema["type"]:
+        case "integer":
+            beyond = [schema["minimum"] - 1, schema["maximum"] + 1]
+            return st.sampled_from([*NO_INTEGERS, *map(str, beyond)])
+        case "boolean":
+            return st.sampled_from(NO_SWITCHES)
+    return None
+
+
+def body_of(operation: Operation) -> st.SearchStrategy[bytes | None]:
+    if "requestBody" not in operation.spec:
+        return st.none()
+    content = operation.spec["requestBody"]["content"]["application/json"]
+    example = content["example"]
+    asked = st.fixed_dictionaries(
+        {},
+        optional={
+            "weights": st.dictionaries(
+                st.sampled_from(["is_replied", "is_favorited", "x"]), VALUES, max_size=2
+            ),
+            "settings": st.dictionaries(
+                st.sampled_from(["for_you.diversity_decay", "for_you.max_seen", "mixer", ""]),
+                VALUES,
+                max_size=2,
+            ),
+            "sources_off": st.lists(st.sampled_from(["in_network", "nobody"]), max_size=2),
+            "limit": st.integers(0, MAX_LIMIT + 1),
+        },
+    )
+    return st.one_of(
+        st.just(orjson.dumps(example)),
+        asked.map(_json),
+        VALUES.map(_json),
+        st.binary(max_size=30),
+    )
+
+
+def _json(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # an integer of more than 64 bits, or a lone surrogate
+        return b"{}"
+
+
+@st.composite
+def a_request(
+    draw: st.DrawFn, operation: Operation
+) -> tuple[dict[str, str], dict[str, str], bytes | None]:
+    """Values of the path, of the query, and the body; all as documented."""
+    path = {p["name"]: draw(good(p)) for p in operation.parameters("path")}
+    query = {
+        p["name"]: draw(good(p))
+        for p in operation.parameters("query")
+        if p["required"] or draw(st.booleans())
+    }
+    return path, query, draw(body_of(operation))
+
+
+def ask(
+    served: Served,
+    operation: Operation,
+    path: dict[str, str],
+    query: dict[str, str],
+    body: bytes | None,
+    role: str | None = "admin",
+) -> Any:
+    headers = served.world.as_(role) if role else {}
+    if body is not None:
+        headers |= {"Content-Type": "application/json"}
+    method, url = operation.method.upper(), operation.url(path)
+    return served.world.client.request(method, url, params=query, content=body, headers=headers)
+
+
+def check(served: Served, operation: Operation, answer: Any) -> None:
+    """The answer is one that the document knows, in the form that it says."""
+    assert answer.status_code < 500, answer.text
+    assert answer.headers["cache-control"] == "no-store"
+    media_type = answer.headers["content-type"]
+    responses = operation.spec["responses"]
+    if answer.status_code == 200:
+        schema = responses["200"]["content"]["application/json"]["schema"]
+        if media_type.startswith("text/plain"):
+            assert operation.path == "/metrics"
+            return
+        assert media_type == "application/json"
+    else:
+        given = responses.get(str(answer.status_code), responses["default"])
+        assert media_type == PROBLEM
+        schema = given["content"][PROBLEM]["schema"]
+    validator_of(served.document, schema).validate(answer.json())
+
+
+def validator_of(document: dict[str, Any], schema: dict[str, Any]) -> Draft202012Validator:
+    """Of a schema of the document, with nothing allowed that it does not name."""
+    components = copy.deepcopy(document["components"])
+    for one in components["schemas"].values():
+        if "properties" in one:
+            one.setdefault("additionalProperties", False)
+    return Draft202012Validator({**schema, "components": components})
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_what_is_allowed_is_answered_as_documented(
+    served: Served, operation: Operation, data: st.DataObject
+) -> None:
+    path, query, body = data.draw(a_request(operation))
+    check(served, operation, ask(served, operation, path, query, body))
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_what_is_not_allowed_is_refused_by_name(
+    served: Served, operation: Operation, data: st.DataObject
+) -> None:
+    wrong = [p for p in operation.spec.get("parameters", ()) if bad(p) is not None]
+    if not wrong:
+        return
+    path, query, body = data.draw(a_request(operation))
+    chosen = data.draw(st.sampled_from(wrong))
+    strategy = bad(chosen)
+    assert strategy is not None
+    value = data.draw(strategy)
+    if chosen["in"] == "path":
+        path[chosen["name"]] = value
+    else:
+        query[chosen["name"]] = value
+    answer = ask(served, operation, path, query, body)
+    check(served, operation, answer)
+    if answer.status_code == 404:
+        assert chosen["in"] == "path"
+        assert value == ""
+        return
+    assert answer.status_code == 422, answer.text
+    assert chosen["name"] in [error["field"] for error in answer.json()["errors"]]
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_nothing_secured_is_told_without_a_token(
+    served: Served, operation: Operation, data: st.DataObject
+) -> None:
+    path, query, body = data.draw(a_request(operation))
+    answer = ask(served, operation, path, query, body, role=None)
+    check(served, operation, answer) if "security" in operation.spec else None
+    expected = 401 if "security" in operation.spec else 200
+    assert answer.status_code == expected
+    if "security" in operation.spec:
+        wrong = "read" if operation.path == "/v1/events" else "write"
+        assert ask(served, operation, path, query, body, role=wrong).status_code == 403
+
+
+def test_methods_that_a_route_has_not(served: Served, operation: Operation) -> None:
+    known = {o.method.upper() for o in served.operations if o.path == operation.path}
+    url = operation.url(dict.fromkeys([p["name"] for p in operation.parameters("path")], "1"))
+    for method in METHODS:
+        if method not in known:
+            answer = served.world.client.request(method, url, headers=served.world.as_("admin"))
+            assert answer.status_code == 405, f"{method} {url}"
+            assert set(answer.headers["allow"].split(", ")) == known
+            check(served, operation, answer)
+
+
+def test_the_examples_of_the_document_have_its_form(served: Served) -> None:
+    for name, schema in served.document["components"]["schemas"].items():
+        if "example" in schema:
+            validator_of(served.document, {"$ref": f"#/components/schemas/{name}"}).validate(
+                schema["example"]
+            )
+    ids = served.named("/v1/users/{user_id}/top-posts").parameters("path")[0]["schema"]
+    assert ids["maximum"] == MAX_ID
