@@ -32,6 +32,7 @@ from cluster.events import SCHEMA_VERSION
 from cluster.http_edge import BodyReader, Edge, answer_problems
 from cluster.log import LogUnavailable
 from cluster.problems import MEDIA_TYPE, FieldError, ProblemError
+from cluster.request_threads import RequestThreads
 from cluster.settings import Settings
 from cluster.tokens import (
     TOKENS_VARIABLE,
@@ -58,6 +59,8 @@ APPLICATION_NAME = "murmuration"
 _FLUSH_TIMEOUT_S = 60.0
 PAGE_THREADS = 8
 EVENT_THREADS = 4
+_WAITING_SHARE = 0.5
+"""Of the deadline, for the longest wait before a page is begun."""
 _SERVING_TIMEOUT_S = 0.2
 _OUTAGES = (RayError, RayServeException, TimeoutError, RuntimeError)
 """What a deployment that is overloaded, restarting or gone raises."""
@@ -135,7 +138,8 @@ Exact = Annotated[Exactly, Depends(_exactly)]
 
 def build_app(service: Service, tokens: Tokens, *, names_requests: bool = True) -> FastAPI:
     """The application over one process's service; see `Edge` for `names_requests`."""
-    pages = ThreadPoolExecutor(PAGE_THREADS, "pages")
+    deadline_s = service.settings.http.deadline_ms / 1000
+    pages = RequestThreads(PAGE_THREADS, "pages", _WAITING_SHARE * deadline_s)
     events = ThreadPoolExecutor(EVENT_THREADS, "events")
     # Health must not wait behind pages.
     control = ThreadPoolExecutor(1, "control")
@@ -144,7 +148,8 @@ def build_app(service: Service, tokens: Tokens, *, names_requests: bool = True) 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        for pool in (pages, events, control):
+        pages.close()
+        for pool in (events, control):
             pool.shutdown(cancel_futures=True)
         service.close()
 
@@ -171,7 +176,7 @@ def build_app(service: Service, tokens: Tokens, *, names_requests: bool = True) 
         def make() -> bytes:
             return answers.page_json(service.page(asked, exact, request_id, arrived_s))
 
-        return Response(await _off_loop(pages, make), media_type="application/json")
+        return Response(await pages.run(make), media_type="application/json")
 
     @app.get(
         "/v1/timelines/for-you/{user_id}",
@@ -255,23 +260,21 @@ def build_app(service: Service, tokens: Tokens, *, names_requests: bool = True) 
         def explain() -> bytes:
             return orjson.dumps(service.why(user_id, post_id, limit, request_id, exact, arrived_s))
 
-        return Response(await _off_loop(pages, explain), media_type="application/json")
+        return Response(await pages.run(explain), media_type="application/json")
 
     app.include_router(
-        representation_routes(service.representations, partial(_off_loop, pages)),
+        representation_routes(service.representations, pages.run),
         dependencies=[_allows("read")],
     )
     app.include_router(
-        follow_recommendation_routes(service.recommendations, partial(_off_loop, pages)),
+        follow_recommendation_routes(service.recommendations, pages.run),
         dependencies=[_allows("read")],
     )
     app.include_router(
-        what_if_routes(
-            service.what_if, partial(_off_loop, pages), Depends(_exactly), _allows("read")
-        )
+        what_if_routes(service.what_if, pages.run, Depends(_exactly), _allows("read"))
     )
     app.include_router(
-        analytics_routes(service.analytics, partial(_off_loop, pages)),
+        analytics_routes(service.analytics, pages.run),
         dependencies=[_allows("read")],
     )
 

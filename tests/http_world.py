@@ -1,6 +1,7 @@
 """A whole service in process: HTTP over local shards and a real log."""
 
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,17 +36,22 @@ Event = dict[str, Any]
 
 
 class Outages:
-    """A router whose shards can be taken away."""
+    """A router whose shards can be taken away, or made slow."""
 
     def __init__(self, router: LocalRouter) -> None:
         self._router = router
         self.down: set[int] = set()
+        self.delay_s = 0.0
 
     @property
     def n_shards(self) -> int:
         return self._router.n_shards
 
     def ask(self, wave: Wave, timeout_s: float) -> Gathered:
+        if self.delay_s:
+            time.sleep(min(self.delay_s, max(timeout_s, 0.0)))
+            if self.delay_s > timeout_s:
+                return Gathered({}, dict.fromkeys(wave, "timeout"))
         replies = self._router.ask({s: q for s, q in wave.items() if s not in self.down}, timeout_s)
         return Gathered(replies.replies, dict.fromkeys(self.down & wave.keys(), "down"))
 

@@ -1,6 +1,8 @@
 """What is counted about requests, for Prometheus."""
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from collections.abc import Callable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from cluster.events import COLUMNS
 from cluster.ingest import Ingested
@@ -72,6 +74,18 @@ class Metrics:
             registry=registry,
         )
 
+        self._factors = Gauge(
+            "murmuration_quality_factor",
+            "How much of its work a source or the ranker may do, by how fast it was lately",
+            ["name"],
+            registry=registry,
+        )
+        self._factors_now: Callable[[], Mapping[str, float]] = dict
+
+    def watch_factors(self, factors: Callable[[], Mapping[str, float]]) -> None:
+        """Have quality factors read from here whenever they are asked for."""
+        self._factors_now = factors
+
     def ranker_refused(self, version: str) -> None:
         """Count a version that must not score."""
         self._refused.inc()
@@ -105,4 +119,6 @@ class Metrics:
 
     def render(self) -> bytes:
         """All counters in Prometheus' text format."""
+        for name, factor in self._factors_now().items():
+            self._factors.labels(name).set(factor)
         return generate_latest(self._registry)

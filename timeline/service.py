@@ -75,6 +75,7 @@ class Service:
         self._models = models
         self._clock = clock
         self._timelines = Timelines(settings, router, models, cursor_secret, ranker)
+        self.metrics.watch_factors(self._timelines.quality_factors)
         self._kinds = {name: stage_kinds(p) for name, p in self._timelines.products.items()}
         self.representations = Representations(
             *(settings, router, ArtifactStore(settings.data_dir / "artifacts")),

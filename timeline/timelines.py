@@ -86,6 +86,10 @@ class Timelines:
         if self._ads is not None:
             self._ads.close()
 
+    def quality_factors(self) -> dict[str, float]:
+        """How much of its work each scaled source, and the heavy ranker, may do now."""
+        return self._widths.factors()
+
     def page(self, asked: Asked) -> Page:
         """A page. Raises `InvalidCursor` and `ExpiredCursor`; `KeyError` for no product."""
         product, number = self.products[asked.product], self._numbers[asked.product]

@@ -38,6 +38,7 @@ _LATENCY_REQUESTS = 100
 _RANKER_EXAMPLES = 30_000
 """Enough to see what the heavy ranker learns, in half a minute."""
 _RANKER_WITHIN_S = 30.0
+Report = Callable[[str], None]
 _ADS = Path(__file__).parents[2] / "docs" / "examples" / "ads.json"
 
 
@@ -54,21 +55,8 @@ def run(settings: Settings, users: int, days: float, console: Console) -> None:
     ensure_tokens(tokens_path(settings))
     try:
         launch.up(settings, report=say)
-        service = HttpService(settings, "admin")
-        now_ms = time.time_ns() // 1_000_000
-        say(f"simulating {users:,} users for {days:g} days, sending their events over HTTP")
-        sent = _send(service, simulate(users, days, _SEED, now_ms - int(days * DAY_MS)))
-        launch.wait_applied(settings)
-        kinds = ", ".join(f"{count:,} {label}" for label, count in sent.kinds.most_common(6))
-        say(f"{sent.kinds.total():,} events are durable and applied: {kinds} …")
-        _train(console, settings, say)
-        most_active = [user_id for user_id, _ in sent.favourites.most_common()]
-        _wait_for_ranker(service, settings, most_active[0])
-        user_id = viewer_to_show(service, most_active)
-        page = _show(console, service, user_id)
-        _measure(console, service, list(sent.favourites)[:_LATENCY_REQUESTS])
-        Tour(console, service, user_id, settings.data_dir.name, sent.texts).take(page)
-        _say_what_next(console, service, settings, user_id)
+        with HttpService(settings, "admin") as service:
+            _show_world(console, service, settings, users, days, say)
         say("done")
     except BaseException:
         launch.down(settings)
@@ -77,6 +65,26 @@ def run(settings: Settings, users: int, days: float, console: Console) -> None:
         say("stopping, since nobody is at a terminal")
         launch.down(settings)
         shutil.rmtree(settings.data_dir, ignore_errors=True)
+
+
+def _show_world(
+    console: Console, service: HttpService, settings: Settings, users: int, days: float, say: Report
+) -> None:
+    """Send a world, train on it, and show what one of its users sees."""
+    now_ms = time.time_ns() // 1_000_000
+    say(f"simulating {users:,} users for {days:g} days, sending their events over HTTP")
+    sent = _send(service, simulate(users, days, _SEED, now_ms - int(days * DAY_MS)))
+    launch.wait_applied(settings)
+    kinds = ", ".join(f"{count:,} {label}" for label, count in sent.kinds.most_common(6))
+    say(f"{sent.kinds.total():,} events are durable and applied: {kinds} …")
+    _train(console, settings, say)
+    most_active = [user_id for user_id, _ in sent.favourites.most_common()]
+    _wait_for_ranker(service, settings, most_active[0])
+    user_id = viewer_to_show(service, most_active)
+    page = _show(console, service, user_id)
+    _measure(console, service, list(sent.favourites)[:_LATENCY_REQUESTS])
+    Tour(console, service, user_id, settings.data_dir.name, sent.texts).take(page)
+    _say_what_next(console, service, settings, user_id)
 
 
 @dataclass
@@ -130,7 +138,7 @@ def _send(service: HttpService, batches: Iterator[pa.RecordBatch]) -> _Sent:
     return sent
 
 
-def _train(console: Console, settings: Settings, say: Callable[[str], None]) -> None:
+def _train(console: Console, settings: Settings, say: Report) -> None:
     """Train every model on the world, make it serve, and say what it found."""
     artifacts = ArtifactStore(settings.data_dir / "artifacts")
     topics = {number: community.name for number, community in enumerate(COMMUNITIES, 1)}

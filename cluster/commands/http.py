@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
@@ -20,7 +20,8 @@ class HttpProblem(RuntimeError):
 class HttpService:
     """The service of a system on this machine, with a token of the scope asked for.
 
-    The token is that of `MURMURATION_TOKEN`, else one from the tokens file.
+    The token is that of `MURMURATION_TOKEN`, else one from the tokens file. A context manager,
+    which closes its connections.
     """
 
     def __init__(self, settings: Settings, scope: str) -> None:
@@ -33,6 +34,12 @@ class HttpService:
         self._client = httpx.Client(
             base_url=self.address, headers=headers, timeout=_TIMEOUT_S, trust_env=False
         )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
 
     def get(self, path: str, **parameters: Any) -> dict[str, Any]:
         """GET a JSON document; parameters that are None are left out."""

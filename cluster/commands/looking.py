@@ -67,7 +67,8 @@ def timeline(
     since_ms, instant = instant_of(since), instant_of(as_of)
     wanted = reading.Wanted(user_id, product, limit, list_id or 0, replies, since_ms, cursor)
     if instant is None:
-        found = reading.page(_service(settings, "read"), wanted)
+        with _service(settings, "read") as service:
+            found = reading.page(service, wanted)
     else:
         # Brings the state of a shard along, which nobody else here needs.
         from cluster.commands.replaying import page_as_of
@@ -93,7 +94,8 @@ def why(
     settings = settings_of(data_dir)
     from cluster.commands import reading, why_text
 
-    found = reading.why(_service(settings, "read"), user_id, post_id, request_id)
+    with _service(settings, "read") as service:
+        found = reading.why(service, user_id, post_id, request_id)
     if as_json:
         print_json(found)
     else:
@@ -127,7 +129,8 @@ def what_if(
 
     asked = {"weights": weights, "settings": overrides, "sources_off": off or [], "limit": limit}
     # Whoever has the tokens file of a system operates it.
-    found = reading.what_if(_service(settings, "admin"), user_id, asked)
+    with _service(settings, "admin") as service:
+        found = reading.what_if(service, user_id, asked)
     if as_json:
         print_json(found)
     else:
@@ -145,7 +148,8 @@ def analytics(
     settings = settings_of(data_dir)
     from cluster.commands import analytics_text, reading
 
-    found = reading.analytics(_service(settings, "read"), user_id, days, limit)
+    with _service(settings, "read") as service:
+        found = reading.analytics(service, user_id, days, limit)
     if as_json:
         print_json(found)
     else:
@@ -167,8 +171,8 @@ def experiments(
     listed = [one.model_dump(mode="json") for one in settings.switches.experiments]
     found: dict[str, Any] = {"experiments": listed}
     if user_id is not None:
-        service = _service(settings, "admin")
-        found |= {"user_id": str(user_id), "arms": reading.arms(service, user_id)}
+        with _service(settings, "admin") as service:
+            found |= {"user_id": str(user_id), "arms": reading.arms(service, user_id)}
     if as_json:
         print_json(found)
     else:

@@ -10,6 +10,7 @@ from rich.markup import escape
 _NAMED = 5
 """Accounts and topics of a module that are named."""
 _MARGIN = "     "
+_INSIDE = ("quoted", "reposted")
 
 
 def print_page(console: Console, page: Mapping[str, Any]) -> None:
@@ -53,21 +54,17 @@ def _news(page: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _post(item: Mapping[str, Any], place: int, now_ms: int) -> Iterator[str]:
-    """A post below what it answers, its context over both and its reasons under them."""
+    """An entry: its context, what the post answers, the post itself, and why it is there."""
     context = item.get("context")
-    if context:
-        yield f"{_MARGIN}[i]{escape(context['text'])}[/]"
-    for ancestor in item.get("ancestors", ()):
-        yield f"{_MARGIN}  │ {_shown(ancestor, now_ms)}"
-    end = f"  [dim]{item['score']:.3f} {item['source']}[/]"
-    yield f"{place:3d}. {_shown(item, now_ms)}{end}"
-    for word in ("quoted", "reposted"):
-        if item.get(word):
-            yield f"{_MARGIN}  {word}: {_shown(item[word], now_ms)}"
+    lines = [f"[i]{escape(context['text'])}[/]"] if context else []
+    lines += [f"  │ {_shown(above, now_ms)}" for above in item.get("ancestors", ())]
+    lines.append(f"{_shown(item, now_ms)}  [dim]{item['score']:.3f} {item['source']}[/]")
+    lines += [f"  {word}: {_shown(item[word], now_ms)}" for word in _INSIDE if item.get(word)]
     told = context["text"] if context else None
     reasons = "; ".join(r["text"] for r in item["reasons"] if r["text"] != told)
-    if reasons:
-        yield _MARGIN + escape(reasons)
+    lines += [escape(reasons)] if reasons else []
+    yield f"{place:3d}. {lines[0]}"
+    yield from (_MARGIN + line for line in lines[1:])
 
 
 def _shown(post: Mapping[str, Any], now_ms: int) -> str:

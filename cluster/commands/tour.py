@@ -28,7 +28,7 @@ _WHAT_IF = {
 _MOVED = 6
 _MOST_CANDIDATES = 20
 _SHARE = 0.9
-_APPLIED_WITHIN_S = 10.0
+_APPLIED_WITHIN_S = 3.0
 _JSON = "application/json"
 
 

@@ -46,7 +46,7 @@ def _print_moved(console: Console, moved: list[dict[str, Any]], most: int | None
 
 def _why(parts: list[dict[str, Any]]) -> str:
     told = [
-        "others passed it"
+        "only by others"
         if one["part"] == "others"
         else f"{one['part']}: {_value(one['before'])} → {_value(one['after'])}"
         for one in parts[:_PARTS]

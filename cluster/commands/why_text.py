@@ -53,7 +53,8 @@ def _led_by(found: Mapping[str, Any]) -> str:
 
 
 def _print_score(console: Console, score: Mapping[str, Any]) -> None:
-    rankers = ("light_ranker", "heavy_ranker")
+    # Where the heavy ranker predicted nothing, its stage hands on the light ranker's scores.
+    rankers = ("light_ranker", "heavy_ranker") if score.get("predicted") else ("light_ranker",)
     scores = [f"{name} {score[name]:.6g}" for name in rankers if name in score]
     factors = [f"{name} ×{value:.4g}" for name, value in score["factors"].items() if value != 1]
     console.print(

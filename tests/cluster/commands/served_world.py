@@ -14,9 +14,10 @@ from serve_app import build_app
 from tests.http_world import TOKENS, Event, World, a_world
 from tests.running import free_port, wait_until
 
-VIEWER, FRIEND, AUTHOR, STRANGER, LIST = 21, 22, 23, 24, 900
-ROOT, REPLY, QUOTE, COVERED, WORD = 301, 302, 303, 304, 305
+VIEWER, FRIEND, AUTHOR, REPLIER, STRANGER, LIST = 21, 22, 23, 24, 50, 900
+ROOT, REPLY, QUOTE, COVERED = 301, 302, 303, 304
 MORE = range(310, 330)
+STRANGERS = range(400, 412)
 
 
 @contextmanager
@@ -78,20 +79,24 @@ def _events(now_ms: int) -> list[Event]:
     reply = {"reply_to_id": ROOT, "reply_to_author_id": FRIEND, "root_id": ROOT}
     quote = {"quote_of_id": ROOT, "quote_of_author_id": FRIEND}
     return [
-        *(at(900, "user_create", actor_id=user) for user in (VIEWER, FRIEND, AUTHOR, STRANGER)),
-        *(at(800, "follow", actor_id=VIEWER, target_id=user) for user in (FRIEND, AUTHOR)),
+        *(at(900, "user_create", actor_id=user) for user in (VIEWER, FRIEND, AUTHOR, REPLIER)),
+        *(at(800, "follow", actor_id=VIEWER, target_id=user) for user in (FRIEND, AUTHOR, REPLIER)),
         at(700, "list_create", actor_id=VIEWER, target_id=LIST, name="birds"),
         at(690, "list_add", actor_id=VIEWER, target_id=LIST, author_id=FRIEND),
         wrote(60, ROOT, FRIEND, text="starlings over the pier"),
-        wrote(50, REPLY, AUTHOR, text="a whole flock of them", **reply),
+        wrote(50, REPLY, REPLIER, text="a whole flock of them", **reply),
         wrote(40, QUOTE, AUTHOR, text="quoted for the pier", **quote),
         wrote(30, COVERED, AUTHOR, text="not for everybody", sensitive=True),
-        wrote(20, WORD, AUTHOR, text="an extraordinary murmuration"),
         *(wrote(10 + n, post, AUTHOR, text=f"note {n}") for n, post in enumerate(MORE)),
-        *(wrote(10 + n, 400 + n, STRANGER, text=f"far {n}") for n in range(12)),
+        # Each by another author: of a stranger a page has one post.
+        *(wrote(10 + n, post, STRANGER + n, text=f"far {n}") for n, post in enumerate(STRANGERS)),
         *(
-            at(5, "favourite", actor_id=FRIEND, post_id=400 + n, author_id=STRANGER)
-            for n in range(12)
+            at(5, "favourite", actor_id=FRIEND, post_id=post, author_id=STRANGER + n)
+            for n, post in enumerate(STRANGERS)
+        ),
+        *(
+            at(5, "favourite", actor_id=STRANGER + n, post_id=REPLY, author_id=REPLIER)
+            for n in range(len(STRANGERS))
         ),
         at(4, "impression", actor_id=VIEWER, post_id=MORE[0], author_id=AUTHOR),
     ]

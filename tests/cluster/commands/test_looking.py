@@ -20,8 +20,10 @@ from tests.cluster.commands.served_world import (
     LIST,
     MORE,
     QUOTE,
+    REPLIER,
     REPLY,
     ROOT,
+    STRANGERS,
     VIEWER,
     lively,
 )
@@ -59,13 +61,15 @@ def asked(world: World, *arguments: object) -> dict[str, Any]:
 
 def test_for_you_has_conversations_context_and_flags(world: World) -> None:
     lines = told(world, "timeline", VIEWER, "--limit", 100).splitlines()
-    assert lines[0].startswith(f"for_you of user {VIEWER}")
-    at = next(n for n, line in enumerate(lines) if f". post {REPLY} by {AUTHOR}" in line)
-    assert re.fullmatch(rf"       │ post {ROOT} by {FRIEND}, \d+ min old", lines[at - 1])
+    assert lines[0] == f"for_you of user {VIEWER}"
+    at = next(n for n, line in enumerate(lines) if f"     post {REPLY} by {REPLIER}" in line)
+    assert re.fullmatch(rf" *\d+\.   │ post {ROOT} by {FRIEND}, \d+ min old", lines[at - 1])
+    assert lines[at + 1].startswith("     you follow the author")
     assert any(f"post {COVERED}" in line and "covered: cover_marked" in line for line in lines)
-    at = next(n for n, line in enumerate(lines) if f". post {QUOTE} by" in line)
+    at = next(n for n, line in enumerate(lines) if f" post {QUOTE} by" in line)
     assert lines[at + 1].startswith(f"       quoted: post {ROOT} by {FRIEND}")
-    assert any(line == f"     favourited by {FRIEND}" for line in lines)
+    at = next(n for n, line in enumerate(lines) if f" post {STRANGERS[0]} by" in line)
+    assert lines[at - 1].endswith(f". favourited by {FRIEND}, whom you follow")
     assert re.match(r"request \S+, [\d.]+ ms, model untrained", lines[-1])
 
 
@@ -168,7 +172,7 @@ def test_experiments_of_the_settings_and_of_a_user(
         (("timeline", 1, "--replies"), "--replies needs --product list"),
         (("timeline", 1, "--since", 5), "--since needs --product top-posts"),
         (("timeline", 1, "--product", "top-posts", "--cursor", "x"), "there is no --cursor"),
-        (("timeline", 0), "0 is not in the range"),
+        (("timeline", 0), "greater than or equal to 1"),
         (("what-if", 1), "say what is to be different"),
         (("what-if", 1, "--weight", "is_replied"), "'is_replied' is not NAME=VALUE"),
         (("what-if", 1, "--weight", "is_replied=much"), "'much' is no number"),
