@@ -59,8 +59,9 @@ APPLICATION_NAME = "murmuration"
 _FLUSH_TIMEOUT_S = 60.0
 PAGE_THREADS = 8
 EVENT_THREADS = 4
-_WAITING_SHARE = 0.5
-"""Of the deadline, for the longest wait before a page is begun."""
+_WAITING_SHARE = 0.25
+"""Of the deadline, for the longest wait before a page is begun: all threads busy, a page takes
+several times as long as one alone, and has to be made in what is left."""
 _SERVING_TIMEOUT_S = 0.2
 _OUTAGES = (RayError, RayServeException, TimeoutError, RuntimeError)
 """What a deployment that is overloaded, restarting or gone raises."""
@@ -232,7 +233,11 @@ def build_app(service: Service, tokens: Tokens, *, names_requests: bool = True) 
         summary="Top posts since the user left",
     )
     async def top_posts(
-        request: Request, user_id: Id, exact: Exact, limit: Size = 10, since_ms: Since = None
+        request: Request,
+        user_id: Id,
+        exact: Exact,
+        limit: Size = service.settings.products.top_posts.limit,
+        since_ms: Since = None,
     ) -> Response:
         """The best of what the user's network brought since the last visit; no visit itself."""
         return await page(request, Asked(TOP_POSTS, user_id, limit, 0, since_ms=since_ms), exact)

@@ -1,5 +1,4 @@
-"""Everything after the heavy ranker: what it takes for 1,500 candidates, what tracing adds to a
-request, and how balanced the pages are.
+"""Everything after the heavy ranker, what tracing adds to a request, and how balanced pages are.
 
 Run `python -m benchmarks.after_scoring` (`--quick` for a smaller world and fewer viewers); prints
 JSON. Two shards answer in this process, one after the other, so that what they do counts, too;
@@ -9,29 +8,27 @@ there is no ranker, so a whole request is cheaper than elsewhere, and tracing th
 import argparse
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
-from actors.known_labels import KNOWN_LABELS
 from actors.models import HEAVY_RANKER, Models
 from actors.router import LocalRouter
 from actors.state import ShardState
 from benchmarks.report import emit, percentiles
-from benchmarks.worlds import DenseWorld, sliced
+from benchmarks.talking_world import TalkingWorld
 from cluster.artifacts import ArtifactStore
-from cluster.events import Kind
 from cluster.ids import Ids
 from cluster.routing import route
-from cluster.settings import DAY_MS, Settings
+from cluster.settings import Settings
 from cluster.validation import check_batch
-from timeline.candidates import NONE, Candidates
+from timeline.candidates import NONE, Candidates, concatenate
 from timeline.dressing import between, dressed
 from timeline.explain import pack_trace, stage_kinds
 from timeline.pipeline import (
@@ -56,8 +53,6 @@ NOW_MS = 1_760_000_000_000
 LIMIT = 35
 TARGETS = {"after_scoring_p50_ms": 8.0, "tracing_share": 0.05, "pages_within_5_percent": 1.0}
 _WARM_UP = 20
-_N_WORDS, _WORDS_A_POST, _MUTED_WORDS = 5_000, 15, 5
-_N_TOPICS = 50
 # Untrained models find less than trained ones, so the sources without a model are asked for more.
 _WIDER: dict[str, Any] = {
     "shards": {"kinds": ("graph", "posts", "vectors")},
@@ -74,9 +69,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     arguments, _ = parser.parse_known_args()
-    world = DenseWorld(6_000, 150, 60_000, 600_000)
+    world = TalkingWorld(6_000, 150, 60_000, 600_000)
     if arguments.quick:
-        world = DenseWorld(2_000, 120, 20_000, 150_000)
+        world = TalkingWorld(2_000, 120, 20_000, 150_000)
     n_requests, n_viewers = (60, 200) if arguments.quick else (300, 1_000)
     settings = Settings(**_WIDER)
     with tempfile.TemporaryDirectory(prefix="murmuration-after-scoring-") as folder:
@@ -168,12 +163,11 @@ def after_scoring(system: System, users: Sequence[int]) -> dict[str, Any]:
         for part, (began, ended) in zip(parts, pairwise(marks), strict=True):
             one.add(part, *(b - a for a, b in zip(began, ended, strict=True)))
         names = product.source_names
-        dress = lambda q=query, s=shown: dressed(q, s, names, conversations=True)  # noqa: E731
+        dress = partial(dressed, query, shown, names, conversations=True)
         made = one.timed("dressing", dress)
         for part, settings in (("between", quiet), ("between_with_modules", system.settings)):
             query.settings = settings
-            mix = lambda q=query, s=shown, m=made: between(q, FOR_YOU, s, m, None)  # noqa: E731
-            mixed = one.timed(part, mix)
+            mixed = one.timed(part, partial(between, query, FOR_YOU, shown, made, None))
         by_name = {stage.name: stage for stage in trace.stages}
         scored.append(by_name["heuristics"].n_in)
         items.append(len(made))
@@ -205,12 +199,11 @@ def tracing(system: System, users: Sequence[int]) -> dict[str, Any]:
         found = {}
         # By turns, so that neither always finds the caches warm.
         for part, run in runs if number % 2 else runs[::-1]:
-            work = lambda run=run, user=user: run(system.query(user))  # noqa: E731
-            found[part] = one.timed(part, work)
+            found[part] = one.timed(part, partial(run, system.query(user)))
         assert found["traced"].post_ids.tolist() == found["plain"].post_ids.tolist()
         asked = Asked(FOR_YOU, user, LIMIT, NOW_MS + 1, posts_only=True)
-        page = one.timed("request", lambda asked=asked: system.timelines.page(asked))
-        packed = one.timed("packing", lambda page=page: pack_trace(page, kinds))
+        page = one.timed("request", partial(system.timelines.page, asked))
+        packed = one.timed("packing", partial(pack_trace, page, kinds))
         sizes.append(len(packed))
     recording = np.subtract(taken.cpu["traced"], taken.cpu["plain"])
     added_ms = _median_ms(recording) + _median_ms(taken.cpu["packing"])
@@ -312,8 +305,6 @@ def _plainly(product: Pipeline, query: Query) -> Candidates:
 def _refined(
     stage: Refine, query: Query, candidates: Candidates, nothing: StageTrace
 ) -> Candidates:
-    from timeline.candidates import concatenate
-
     order, width, kept = stage.order(query, candidates), stage.width(query), NONE
     for number in range(stage.rounds):
         taken = candidates.take(order[number * width : (number + 1) * width])
@@ -326,11 +317,11 @@ def _refined(
     return kept
 
 
-def _filled(settings: Settings, models: Models, world: DenseWorld) -> list[ShardState]:
+def _filled(settings: Settings, models: Models, world: TalkingWorld) -> list[ShardState]:
     """Shards that hold a world."""
     count = settings.shards.count
     states = [ShardState(settings, models, shard, count) for shard in range(count)]
-    for batch in _talking(world):
+    for batch in world.batches(NOW_MS):
         checked = check_batch(batch, now_ms=NOW_MS)
         if checked.problems:
             raise ValueError(f"the world has an event that is refused: {checked.problems[0]}")
@@ -339,78 +330,6 @@ def _filled(settings: Settings, models: Models, world: DenseWorld) -> list[Shard
                 if lane in state.lanes:
                     state.apply(rows, np.ones(rows.num_rows, np.int64), imported=True)
     return states
-
-
-def _talking(world: DenseWorld) -> Iterator[pa.RecordBatch]:
-    """A dense world in which posts have texts and topics and link to others.
-
-    A quarter are replies, an eighth quotes or reposts, one in thirty has a label and one author
-    in a hundred; everybody muted some words and users, and blocked some.
-    """
-    rng = np.random.default_rng(world.seed + 1)
-    words = np.array([f"w{number}" for number in range(_N_WORDS)])
-    created = 0
-    authors, roots = np.empty(0, np.int64), np.empty(0, np.int64)
-    for batch in world.batches(NOW_MS):
-        if batch.column("kind")[0].as_py() != Kind.POST_CREATE:
-            yield batch
-            continue
-        authors = np.concatenate([authors, batch.column("author_id").to_numpy()])
-        at = np.arange(created, created + batch.num_rows)
-        linked = (at * rng.random(len(at))).astype(np.int64)
-        replies = (at % 4 == 1) & (at > 1)
-        roots = np.concatenate([roots, at])
-        for own, to in zip(at[replies].tolist(), linked[replies].tolist(), strict=True):
-            roots[own] = roots[to]
-        columns: dict[str, Any] = {
-            "text": [" ".join(words[rng.integers(0, _N_WORDS, _WORDS_A_POST)]) for _ in at],
-            "topics": [[topic] for topic in (1 + at % _N_TOPICS).tolist()],
-            "root_id": pa.array(_post_ids(roots[at]), mask=~replies),
-            "root_author_id": pa.array(authors[roots[at]], mask=~replies),
-        }
-        chosen = {"reply_to": replies, "quote_of": at % 16 == 2, "repost_of": at % 16 == 3}
-        for link, has in chosen.items():
-            columns[f"{link}_id"] = pa.array(_post_ids(linked), mask=~has)
-            columns[f"{link}_author_id"] = pa.array(authors[linked], mask=~has)
-        columns = dict(zip(batch.schema.names, batch.columns, strict=True)) | columns
-        yield pa.RecordBatch.from_pydict(columns)
-        created += batch.num_rows
-    yield from _choices(world, words, authors, rng)
-
-
-def _choices(
-    world: DenseWorld, words: npt.NDArray[np.str_], authors: Ids, rng: np.random.Generator
-) -> Iterator[pa.RecordBatch]:
-    """Labels, muted words, and users muted or blocked."""
-
-    def told(kind: Kind, n: int, **columns: Any) -> Iterator[pa.RecordBatch]:
-        return sliced(kind, np.full(n, NOW_MS - DAY_MS // 2), **columns)
-
-    labels, users = np.array(KNOWN_LABELS), world.user_ids()
-    posts = rng.choice(world.posts, world.posts // 30, replace=False)
-    yield from told(
-        *(Kind.SAFETY_LABEL, len(posts)),
-        post_id=_post_ids(posts),
-        author_id=authors[posts],
-        label=rng.choice(labels, len(posts)),
-    )
-    some = rng.choice(users, len(users) // 100, replace=False)
-    yield from told(
-        Kind.SAFETY_LABEL, len(some), author_id=some, label=rng.choice(labels, len(some))
-    )
-    who = np.repeat(users, _MUTED_WORDS)
-    yield from told(Kind.KEYWORD_MUTE, len(who), actor_id=who, keyword=rng.choice(words, len(who)))
-    for kind in (Kind.MUTE, Kind.BLOCK):
-        others = rng.permutation(users)
-        apart = others != users
-        yield from told(
-            kind, int(apart.sum()), actor_id=users[apart], target_id=others[apart]
-        )
-
-
-def _post_ids(numbers: Ids) -> Ids:
-    """As `DenseWorld` names its posts."""
-    return numbers + 10**12 + 1
 
 
 def _now() -> tuple[float, float]:

@@ -166,8 +166,10 @@ def record_posts(
             links[f"{name}_id"] = pa.array(target["id"], mask=~linked)
             links[f"{name}_author_id"] = pa.array(authors, mask=~linked)
     if (posts["root"] >= 0).any():
-        roots = table.rows["id"][np.maximum(posts["root"], 0)]
-        links["root_id"] = pa.array(roots, mask=posts["root"] < 0)
+        roots = table.rows[np.maximum(posts["root"], 0)]
+        authors = population.user_ids[roots["author"]]
+        links["root_id"] = pa.array(roots["id"], mask=posts["root"] < 0)
+        links["root_author_id"] = pa.array(authors, mask=posts["root"] < 0)
     recorder.add(
         Kind.POST_CREATE,
         posts["created_ms"],

@@ -8,7 +8,6 @@ documented form with nothing undocumented in it, and what is wrong must be refus
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import orjson

@@ -230,6 +230,13 @@ def test_bad_parameters_of_top_posts(
     assert [error["field"] for error in document["errors"]] == [field]
 
 
+def test_how_many_top_posts_there_are_is_a_setting(tmp_path: Path) -> None:
+    settings = {"products": {"top_posts": {"limit": 2}}}
+    for world in a_lively_world(tmp_path, settings=settings):
+        assert len(ids(top_posts(world))) == 2
+        assert len(ids(top_posts(world, limit=3))) == 3
+
+
 # Experiments
 
 
@@ -327,8 +334,7 @@ def with_ads(tmp_path: Path) -> Iterator[World]:
     settings = {
         "mixer": {"ads": {"source": "file", "file": str(file)}, "prompt": {"on": False}},
     }
-    for world in a_lively_world(tmp_path / "world", settings=settings):
-        yield world
+    yield from a_lively_world(tmp_path / "world", settings=settings)
 
 
 def test_ads_from_a_file_stand_between_posts(with_ads: World) -> None:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from cluster.heuristics_settings import BalanceSettings
 from timeline.candidates import Candidates, Mask
+from timeline.cursors import CursorKind
 from timeline.mixing import Rows, best_first
 from timeline.query import Query
 
@@ -23,7 +24,8 @@ SHARE = "in_network_share"
 
 def page(backfill: int, query: Query, candidates: Candidates) -> Rows:
     """The page that is asked for; `backfill` is the number of that source, −1 for none."""
-    return arrange(query, candidates, query.limit, backfill=backfill)
+    newer = query.walk.kind is CursorKind.NEWER
+    return arrange(query, candidates, query.limit, backfill=backfill, newer=newer)
 
 
 def arrange(

@@ -4,7 +4,7 @@ A post may be replaced by a version of another id, or given another content unde
 page then tells the client to put the newest version where the old one stands.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,11 +98,8 @@ def newest_versions(query: Query, candidates: Candidates) -> Mask:
     return keep
 
 
-def without_stale(cached: ScoredPosts, replaced: Replacements) -> ScoredPosts:
-    """Cached posts without those that were edited since: their scores are of another text.
-
-    For use before candidates are scored by what is cached.
-    """
-    if not len(cached) or not len(replaced):
-        return cached
-    return cached.take(~np.isin(cached.post_ids, replaced.old_ids))
+def without_stale(scored: ScoredPosts, old_ids: Sequence[int]) -> ScoredPosts:
+    """Posts to keep for later requests, without those edited since: scores are of another text."""
+    if not len(scored) or not old_ids:
+        return scored
+    return scored.take(~np.isin(scored.post_ids, old_ids))

@@ -31,6 +31,7 @@ from cluster.logs import features_lane
 from cluster.routing import encode, route
 from cluster.settings import Settings
 from cluster.validation import check_batch
+from timeline.edits import without_stale
 from timeline.explain import half_precision, pack_trace
 from timeline.modules import Module
 from timeline.pages import Page
@@ -336,7 +337,8 @@ class Recorder:
             if stage.name == by and post_ids is not None and scores is not None:
                 found, names = page.trace.found, page.source_names
                 version = page.model_version
-                return to_cache(found, post_ids, scores, names, version, page.cached, page.now_ms)
+                kept = to_cache(found, post_ids, scores, names, version, page.cached, page.now_ms)
+                return without_stale(kept, [old for old, _ in page.replaced])
         return None
 
     def _tell_shards(self, pages: Sequence[Page]) -> None:

@@ -24,6 +24,7 @@ PAGE = 15
 _WHAT_IF = {
     "weights": {"is_replied": 0.0},
     "settings": {"heuristics.balance.in_network_share": 0.8},
+    "limit": PAGE,
 }
 _MOVED = 6
 _MOST_CANDIDATES = 20
@@ -79,16 +80,15 @@ class Tour:
         print_analytics(self._console, reading.analytics(self._service, author_id, 28, 3))
 
     def _more_in_network(self) -> None:
-        event = {"kind": "preference", "actor_id": self._user_id, "name": "in_network_share"}
+        event = {"kind": "preference", "actor_id": self._user_id}
+        event |= {"name": "in_network_share", "value": _SHARE}
         self._stop("More of whom you follow", f"event: {orjson.dumps(event).decode()}", event=True)
         before = _in_network(self._dry_page())
-        took_ms = self._send_and_wait(
-            {**event, "value": _SHARE}, lambda page: _in_network(page) > before
-        )
+        told = self._send_and_wait(event, lambda page: _in_network(page) > before)
         after = _in_network(self._dry_page())
         self._say(
             f"asked for {_SHARE:.0%} of posts by followed accounts: {before} of {PAGE} before, "
-            f"{after} after{took_ms}"
+            f"{after} after{told}"
         )
         self._send({**event, "value": -1})
 
@@ -100,10 +100,10 @@ class Tour:
         event = {"kind": "keyword_mute", "actor_id": self._user_id, "keyword": word}
         self._stop("A muted word", f"event: {orjson.dumps(event).decode()}", event=True)
         self._say(f"post {post_id} says: {self._texts[post_id]}")
-        took_ms = self._send_and_wait(
+        told = self._send_and_wait(
             event, lambda page: str(post_id) not in {item["post_id"] for item in page["items"]}
         )
-        self._say(f"the word {word!r} is muted{took_ms}; why is the post not there any more?")
+        self._say(f"the word {word!r} is muted{told}; why is the post not there any more?")
         found = reading.why(self._service, self._user_id, post_id)
         print_why(self._console, found, features=False)
         self._send({**event, "kind": "keyword_unmute"})

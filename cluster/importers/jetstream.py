@@ -133,13 +133,11 @@ class JetstreamMapper:
         links = links_of(record) if operation == "create" else {}
         author_id = self._user(about, about.did)
         post_id = self._records.post(uri, author_id)
-        for name, column in (("parent", "reply_to"), ("quote", "quote_of")):
+        for name, column in (("parent", "reply_to"), ("quote", "quote_of"), ("root", "root")):
             if name in links:
                 linked_id, linked_author_id = self._linked(about, links[name])
                 others[f"{column}_id"] = linked_id
                 others[f"{column}_author_id"] = linked_author_id
-        if "root" in links:
-            others["root_id"], _ = self._linked(about, links["root"])
         if operation == "create":
             kind, time_ms = Kind.POST_CREATE, _written_ms(record, tid, about.seen_ms)
         else:

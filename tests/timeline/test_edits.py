@@ -122,9 +122,8 @@ def test_stale_scores_leave_the_cache() -> None:
     ids = np.array([1, 2, 3])
     columns = (ids, ids, np.zeros(3, np.int8), np.ones(3, np.float32), ids)
     cached = ScoredPosts(("a",), "v", *columns, evidence={"signals": ids})
-    replaced = Replacements(np.array([2, 9]), rows({"post_ids": 12}, {"post_ids": 9}))
-    left = without_stale(cached, replaced)
+    left = without_stale(cached, [2, 9])
     assert left.post_ids.tolist() == [1, 3]
     assert left.evidence["signals"].tolist() == [1, 3]
-    assert without_stale(cached, NOTHING_REPLACED) is cached
-    assert without_stale(NOTHING_SCORED, replaced) is NOTHING_SCORED
+    assert without_stale(cached, []) is cached
+    assert without_stale(NOTHING_SCORED, [2]) is NOTHING_SCORED

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from cluster.cli import app, main
 from cluster.commands.http import HttpProblem
+from cluster.commands.replaying import UnknownList
 from tests.cluster.commands.served_world import (
     AUTHOR,
     COVERED,
@@ -101,6 +102,18 @@ def test_top_posts_since(world: World) -> None:
     now_ms = time.time_ns() // 1_000_000
     none = told(world, "timeline", VIEWER, "--product", "top-posts", "--since", now_ms)
     assert "     no posts" in none.splitlines()
+
+
+def test_a_page_as_of_a_past_instant(world: World) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    arguments = ("timeline", VIEWER, "--product", "list", "--list", LIST)
+    page = asked(world, *arguments, "--as-of", now_ms)
+    assert page["as_of_ms"] == now_ms
+    assert [item["post_id"] for item in page["items"]] == [str(ROOT)]
+    before_the_list = now_ms - 720 * 60_000
+    done = run(world, *arguments, "--as-of", before_the_list)
+    assert isinstance(done.exception, UnknownList)
+    assert str(done.exception) == f"user {VIEWER} had no list {LIST} then"
 
 
 def test_why_by_a_request(world: World) -> None:

@@ -40,6 +40,7 @@ def test_the_tour_shows_what_it_says(service: HttpService) -> None:
         assert title in told
     command = f"murmuration what-if {VIEWER} --weight is_replied=0 --set "
     assert f"{command}heuristics.balance.in_network_share=0.8 --limit 15 --data-dir" in told
+    assert max(int(place) for place in re.findall(r"│ (\d+) +│ \d+ +│ in_network", told)) <= PAGE
     shares = re.search(r"accounts: (\d+) of 15 before, (\d+) after, on a page asked for", told)
     assert shares is not None
     before, after = map(int, shares.groups())
