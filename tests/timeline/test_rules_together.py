@@ -24,7 +24,7 @@ VIEWER, AUTHORS = USERS[0], USERS[1:]
 FOLLOWED = AUTHORS[:4]
 TEXTS = ("plain", "plain again", "alpha", "Beta, they said", "alphabet", "(gamma)")
 WORDS = ("alpha", "beta", "gamma")
-REMOVING = ("pdna", "spam", "bounce", "safety_crisis_4", "emergency_drop")
+REMOVING = ("pdna", "spam", "bounce", "safety_crisis_4")
 """Labels of posts that nobody is shown, wherever they stand."""
 HARMLESS = ("misleading", "limited_reply")
 Happening = tuple[str, int, int]
