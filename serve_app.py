@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import orjson
 import ray
 from fastapi import Depends, FastAPI, Query, Request, Response, Security
+from fastapi.responses import PlainTextResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST
 from ray import serve
@@ -89,6 +90,7 @@ _PROBLEM = {
     "description": "A problem document (RFC 9457)",
     "content": {MEDIA_TYPE: {"schema": answers.ProblemAnswer.model_json_schema()}},
 }
+_NOT_READY = {**_PROBLEM, "description": "No shard answers", "model": answers.ReadyAnswer}
 _BEARER = HTTPBearer(auto_error=False, description="A token of the tokens file.")
 
 
@@ -315,23 +317,44 @@ def build_app(service: Service, tokens: Tokens, *, names_requests: bool = True) 
             raise ProblemError("invalid-events", errors[0].message, errors)
         return Response(answers.events_json(done), media_type="application/json")
 
-    @app.get("/healthz", tags=["operation"], summary="Whether this process answers")
+    @app.get(
+        "/healthz",
+        response_model=answers.AliveAnswer,
+        tags=["operation"],
+        summary="Whether this process answers",
+    )
     async def healthz() -> Response:
         """Needs no token."""
         return _json({"status": "ok"})
 
-    @app.get("/readyz", tags=["operation"], summary="Whether shards answer, and which do not")
+    @app.get(
+        "/readyz",
+        response_model=answers.ReadyAnswer,
+        responses={503: _NOT_READY},
+        tags=["operation"],
+        summary="Whether shards answer, and which do not",
+    )
     async def readyz() -> Response:
         """503 when no shard answers. Needs no token."""
         ready, shards = await _off_loop(control, service.ready)
         return _json({"ready": ready, **shards}, 200 if ready else 503)
 
-    @app.get("/version", tags=["operation"], summary="What runs here")
+    @app.get(
+        "/version",
+        response_model=answers.VersionAnswer,
+        tags=["operation"],
+        summary="What runs here",
+    )
     async def version() -> Response:
         """Needs no token."""
         return _json({"name": "murmuration", "version": app.version, "events": SCHEMA_VERSION})
 
-    @app.get("/metrics", tags=["operation"], summary="Counters of this process for Prometheus")
+    @app.get(
+        "/metrics",
+        response_class=PlainTextResponse,
+        tags=["operation"],
+        summary="Counters of this process for Prometheus",
+    )
     async def metrics(scopes: Reader) -> Response:
         """Needs the scope read."""
         content = await _off_loop(control, service.metrics.render)

@@ -10,12 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cluster.events import Kind
+from cluster.events import COLUMNS, REFERENCES, RULES, Kind, Rule
+from cluster.ids import MAX_ID
 from cluster.ingest import Ingest, Ingested
 from cluster.problems import ProblemError, invalid
 from cluster.validation import Problem
 
 ACTIVATE = Kind.ARTIFACT_ACTIVATE
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,28 @@ def without_activations(received: Received) -> Received:
     return Received(table.filter(pc.invert(mask)), received.problems + problems, rows)
 
 
+def events_schema() -> dict[str, Any]:
+    """The JSON Schema of a body of events in JSON: what each kind must and may carry.
+
+    It is as exact as a schema can be: what depends on the time, on the bytes of a text or on
+    other fields' values is left to the checks of events.
+    """
+    kinds_of: dict[tuple[str, ...], list[Kind]] = {}
+    for kind, rule in RULES.items():
+        kinds_of.setdefault((*rule.needs, "", *sorted(rule.may)), []).append(kind)
+    events = {
+        "type": "array",
+        "items": {"oneOf": [_event_schema(kinds, RULES[kinds[0]]) for kinds in kinds_of.values()]},
+    }
+    wrapped = {
+        "type": "object",
+        "properties": {"events": events},
+        "required": ["events"],
+        "additionalProperties": False,
+    }
+    return {"oneOf": [events, wrapped]}
+
+
 def take_in(received: Received, ingest: Ingest, *, now_ms: int, history: bool = False) -> Ingested:
     """Ingest what was received; problems name each event by its place in the body.
 
@@ -147,6 +171,55 @@ def take_in(received: Received, ingest: Ingest, *, now_ms: int, history: bool = 
     found = [p if rows is None else replace(p, index=rows[p.index]) for p in done.problems]
     problems = sorted([*received.problems, *found], key=lambda problem: problem.index)
     return replace(done, problems=problems)
+
+
+def _event_schema(kinds: list[Kind], rule: Rule) -> dict[str, Any]:
+    labels = [kind.label for kind in kinds]
+    optional = ["event_id", *sorted(rule.may)]
+    schema: dict[str, Any] = {
+        "type": "object",
+        "title": ", ".join(labels),
+        "properties": {
+            "kind": {"type": "string", "enum": labels},
+            "time_ms": {
+                **_integers(1, MAX_ID),
+                "description": "Since 1970; from the future is taken as of now.",
+            },
+            **{name: _field_schema(name) for name in rule.needs},
+            # Null is the same as not given.
+            **{name: {"anyOf": [_field_schema(name), {"type": "null"}]} for name in optional},
+        },
+        "required": ["kind", "time_ms", *rule.needs],
+        "additionalProperties": False,
+    }
+    pairs = {link: author for link, author in REFERENCES.items() if link in rule.may}
+    if pairs:
+        both_ways = {link: [author] for link, author in pairs.items()}
+        both_ways |= {author: [link] for link, author in pairs.items()}
+        schema["dependentRequired"] = {**both_ways, "root_author_id": ["root_id"]}
+    return schema
+
+
+def _field_schema(name: str) -> dict[str, Any]:
+    kind = COLUMNS[name]
+    if name == "event_id":
+        return {"anyOf": [_integers(1, MAX_ID), {"type": "string"}]}
+    if name == "value":
+        return {"type": "number", "minimum": -_FLOAT32_MAX, "maximum": _FLOAT32_MAX}
+    if name.endswith("_id") and pa.types.is_integer(kind):
+        digits = {"type": "string", "pattern": "^0*[1-9][0-9]*$", "maxLength": 19}
+        return {"anyOf": [_integers(1, MAX_ID), digits]}
+    if pa.types.is_list(kind):
+        return {"type": "array", "items": _field_schema("post_id"), "maxItems": 100}
+    if pa.types.is_boolean(kind):
+        return {"type": "boolean"}
+    if pa.types.is_integer(kind):
+        return _integers(0, 2 ** (kind.bit_width - 1) - 1)
+    return {"type": "string"}
+
+
+def _integers(low: int, high: int) -> dict[str, Any]:
+    return {"type": "integer", "minimum": low, "maximum": high}
 
 
 def _text(body: bytes) -> str:

@@ -11,17 +11,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from cluster.events import COLUMNS, KIND_OF_LABEL, REFERENCES, RULES, Kind
+from cluster.validation import check_objects
 from tests.http_world import (
     AUTHOR,
     FRIEND,
+    NOW_MS,
     POSTS,
     STRANGER,
     VIEWER,
+    Event,
     World,
     a_lively_world,
     an_event,
@@ -214,17 +219,14 @@ def check(served: Served, operation: Operation, answer: Any) -> None:
     assert answer.headers["cache-control"] == "no-store"
     media_type = answer.headers["content-type"]
     responses = operation.spec["responses"]
-    if answer.status_code == 200:
-        schema = responses["200"]["content"]["application/json"]["schema"]
-        if media_type.startswith("text/plain"):
-            assert operation.path == "/metrics"
-            return
-        assert media_type == "application/json"
-    else:
-        given = responses.get(str(answer.status_code), responses["default"])
-        assert media_type == PROBLEM
-        schema = given["content"][PROBLEM]["schema"]
-    validator_of(served.document, schema).validate(answer.json())
+    documented = responses.get(str(answer.status_code), responses["default"])["content"]
+    media_type = media_type.partition(";")[0]
+    assert media_type in documented
+    if media_type == "text/plain":
+        assert operation.path == "/metrics"
+        return
+    assert media_type == ("application/json" if answer.status_code == 200 else PROBLEM)
+    validator_of(served.document, documented[media_type]["schema"]).validate(answer.json())
 
 
 def validator_of(document: dict[str, Any], schema: dict[str, Any]) -> Draft202012Validator:
@@ -296,6 +298,107 @@ def test_methods_that_a_route_has_not(served: Served, operation: Operation) -> N
             assert answer.status_code == 405, f"{method} {url}"
             assert set(answer.headers["allow"].split(", ")) == known
             check(served, operation, answer)
+
+
+def test_counters_are_documented_as_text_alone(served: Served) -> None:
+    documented = served.named("/metrics").spec["responses"]["200"]["content"]
+    assert list(documented) == ["text/plain"]
+    answer = served.world.get("/metrics")
+    assert answer.headers["content-type"].partition(";")[0] == "text/plain"
+
+
+def test_what_is_not_ready_is_told_in_the_documented_form(served: Served) -> None:
+    responses = served.named("/readyz").spec["responses"]
+    served.world.router.down = {0, 1}
+    try:
+        answer = served.world.client.get("/readyz")
+    finally:
+        served.world.router.down = set()
+    assert answer.status_code == 503
+    content = responses["503"]["content"]
+    assert set(content) == {answer.headers["content-type"], PROBLEM}
+    validator_of(served.document, content["application/json"]["schema"]).validate(answer.json())
+
+
+def known_value(name: str) -> Any:
+    """A value of a field that no rule refuses whatever the others are."""
+    values = {
+        "actor_id": VIEWER,
+        "author_id": str(AUTHOR),
+        "target_id": FRIEND,
+        "name": "in_network_share",
+        "value": 1,
+        "topics": [5, "6"],
+    }
+    if name in values:
+        return values[name]
+    if name.endswith("_id") and name != "request_id":
+        return 9_000
+    kind = COLUMNS[name]
+    return True if pa.types.is_boolean(kind) else "en" if pa.types.is_string(kind) else 3
+
+
+@st.composite
+def an_event_of_any_kind(draw: st.DrawFn) -> Event:
+    """Mostly right: it may lack a field, have one too many, or a value of another type."""
+    kind = draw(st.sampled_from(Kind))
+    rule = RULES[kind]
+    names = {*rule.needs, *draw(st.sets(st.sampled_from(sorted(rule.may) or ["event_id"])))}
+    for link, author in {**REFERENCES, "root_author_id": "root_id"}.items():
+        if link in names and draw(st.integers(0, 3)):
+            names.add(author)
+    event = {name: known_value(name) for name in sorted(names)}
+    event |= {"kind": kind.label, "time_ms": NOW_MS}
+    match draw(st.integers(0, 4)):
+        case 0:
+            del event[draw(st.sampled_from(sorted(event)))]
+        case 1:
+            name = draw(st.sampled_from(sorted(COLUMNS)))
+            event.setdefault(name, known_value(name))
+        case 2:
+            name = draw(st.sampled_from(sorted(set(event) - {"event_id", "request_id"})))
+            event[name] = draw(st.sampled_from([[], {}, "", "0", -(2**70), 1.5, None, "x", 2**63]))
+    return event
+
+
+def is_refused_for_what_a_schema_cannot_say(event: Event) -> bool:
+    """A name that is no preference's, a value out of its range, or an empty keyword."""
+    kind = KIND_OF_LABEL.get(str(event.get("kind")))
+    chosen = (Kind.PREFERENCE, Kind.DISMISS, Kind.MODULE_SERVED)
+    choice = kind in chosen and (event["name"], event.get("value")) != ("in_network_share", 1)
+    return choice or event.get("keyword") == ""
+
+
+@pytest.fixture(scope="module")
+def batches(served: Served) -> Draft202012Validator:
+    """Of what the document says of batches of events in JSON."""
+    spec = served.named("/v1/events", "post").spec
+    schema = spec["requestBody"]["content"]["application/json"]["schema"]
+    return validator_of(served.document, schema)
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@given(event=an_event_of_any_kind())
+def test_events_of_the_documented_form_and_no_others_are_taken(
+    batches: Draft202012Validator, event: Event
+) -> None:
+    fits = batches.is_valid([event])
+    found = check_objects([event], now_ms=NOW_MS).problems
+    if fits and found:
+        assert is_refused_for_what_a_schema_cannot_say(event), found
+    elif not found:
+        assert fits, event
+
+
+def test_a_wrapped_batch_is_documented(served: Served, batches: Draft202012Validator) -> None:
+    spec = served.named("/v1/events", "post").spec["requestBody"]
+    example = spec["content"]["application/json"]["example"]
+    assert batches.is_valid(example)
+    assert batches.is_valid({"events": example})
+    several: list[Any] = [{"events": example, "more": 1}, {}, {"events": {}}, [[]], [1], "[]"]
+    for wrong in several:
+        assert not batches.is_valid(wrong)
+        assert served.world.post(wrong).status_code == 422
 
 
 def test_the_examples_of_the_document_have_its_form(served: Served) -> None:

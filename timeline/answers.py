@@ -5,6 +5,7 @@ from typing import Any, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict
 
+from cluster.bodies import events_schema
 from cluster.ingest import Ingested
 from timeline.ads import Ad
 from timeline.modules import Pill
@@ -37,7 +38,7 @@ EVENTS_BODY: dict[str, Any] = {
         "required": True,
         "content": {
             "application/json": {
-                "schema": {"type": "array", "items": {"type": "object"}},
+                "schema": events_schema(),
                 "example": _EVENTS,
             },
             "application/x-ndjson": {"schema": {"type": "string"}, "example": _LINES},
@@ -294,6 +295,30 @@ class WhyAnswer(BaseModel):
     ranks: list[dict[str, Any]] = []
     """Place before and after each stage that orders."""
     stages: list[dict[str, Any]] = []
+
+
+class AliveAnswer(BaseModel):
+    """That this process answers."""
+
+    status: Literal["ok"]
+
+
+class ReadyAnswer(BaseModel):
+    """Whether any shard answers."""
+
+    ready: bool
+    shards: int
+    missing: dict[str, str]
+    """Shard → what is wrong with it."""
+
+
+class VersionAnswer(BaseModel):
+    """What runs."""
+
+    name: str
+    version: str
+    events: int
+    """The version of the schema of events."""
 
 
 class ProblemAnswer(BaseModel):

@@ -65,8 +65,10 @@ def dressed(
 
 
 def ancestors_of(items: Sequence[Item]) -> Ids:
-    """Posts that stand above others on the page, (k,)."""
-    return np.array([post.post_id for item in items for post in item.entry.posts[:-1]], np.int64)
+    """Posts that stand above others on the page, and newest versions reposted, (k,)."""
+    found = [post.post_id for item in items for post in item.entry.posts[:-1]]
+    found += [item.entry.focal.reposted.post_id for item in items if item.entry.focal.reposted]
+    return np.array(found, np.int64)
 
 
 def between(

@@ -34,6 +34,7 @@ from timeline.linked import (
     keep_quotes,
     keep_reposts,
     linked_posts,
+    may_see,
     without_muted_words,
 )
 from timeline.mixing import Rows, best_first
@@ -61,9 +62,9 @@ class PageFacts:
     hidden: Mask
     """(m,) linked posts that must not be shown, whatever links to them (`barred`)."""
     not_above: Mask
-    """(m,): nor above a reply, where what was shown before must not stand either."""
+    """(m,): nor above a reply, where neither what was shown before may stand nor a repost."""
     not_reposted: Mask
-    """(m,): nor in a repost."""
+    """(m,): nor in a repost, where the same holds."""
     quoted_removed: Mask
     """(m,): in whose place visibility wants a tombstone inside a quote."""
     context: Verdicts
@@ -81,7 +82,8 @@ class PageFacts:
 
     def modules(self, candidates: Candidates) -> ConversationModules:
         """The entries that candidates make."""
-        return conversation_modules(candidates, self.of(candidates), self.not_above)
+        linked = self.of(candidates)
+        return conversation_modules(_by_newest(candidates, linked), linked, self.not_above)
 
 
 def visible(levels: LevelsOf, query: Query, candidates: Candidates) -> Judged:
@@ -172,11 +174,12 @@ def _fetch(levels: LevelsOf, query: Query, candidates: Candidates) -> Candidates
     linked = linked_posts(query, candidates, asked)
     hidden = barred(query, linked)
     context, reposted_removed, quoted_removed = _judged(levels, query, linked)
-    shown_before = ~not_served(query, linked.posts)
+    # A repost has nothing of its own to be reposted or answered.
+    unfit = ~not_served(query, linked.posts) | (linked.posts.repost_of_ids > 0)
     fresh = PageFacts(
         *(candidates.post_ids, linked, hidden),
-        not_above=hidden | context.removed | shown_before,
-        not_reposted=(hidden | reposted_removed) & ~_never_arrived(query, linked.posts),
+        not_above=hidden | context.removed | unfit,
+        not_reposted=((hidden | reposted_removed) & ~_never_arrived(query, linked)) | unfit,
         quoted_removed=quoted_removed,
         context=context,
         replaced=_replaced(levels, query, replacements(query, asked, linked.beside)),
@@ -212,6 +215,17 @@ def _replaced(levels: LevelsOf, query: Query, found: Replacements) -> Replacemen
     if not len(found):
         return NOTHING_REPLACED
     return found.take(~judge(levels(found.posts), query, found.posts).removed)
+
+
+def _by_newest(candidates: Candidates, linked: Linked) -> Candidates:
+    """Candidates whose reposts name the newest version, which is what they show."""
+    rows = linked.rows[:, Link.REPOSTED]
+    if not (rows >= 0).any():
+        return candidates
+    newest_ids = np.append(linked.posts.post_ids, 0)[rows]
+    return replace(
+        candidates, repost_of_ids=np.where(rows >= 0, newest_ids, candidates.repost_of_ids)
+    )
 
 
 def _joined(before: PageFacts, more: PageFacts) -> PageFacts:
@@ -258,14 +272,19 @@ def _reposts(query: Query, candidates: Candidates) -> Mask:
     return keep_reposts(candidates, facts.of(candidates), facts.not_reposted)
 
 
-def _never_arrived(query: Query, posts: Candidates) -> Mask:
+def _never_arrived(query: Query, linked: Linked) -> Mask:
     """Posts (m,) that their shards never heard of, such as what is older than all events.
 
-    Nothing speaks against them: who is blocked and what was deleted filters know without facts.
+    They may be reposted where nothing speaks against them: a label, muted words in an edit that
+    did arrive, or something between the viewer and their authors.
     """
+    posts = linked.posts
     silent = [s for s in range(query.router.n_shards) if f"shard_{s}" in query.degraded]
     homes = shards_of(posts.author_ids, query.router.n_shards)
-    unknown: Mask = (posts.created_ms == 0) & ~posts.deleted & ~np.isin(homes, silent)
+    unknown: Mask = (posts.created_ms == 0) & ~posts.deleted & ~posts.author_gone
+    unknown &= ~np.isin(homes, silent) & ~(posts.labels > 0).any(axis=1)
+    if unknown.any():
+        unknown &= may_see(query, posts) & ~linked.linked_hold_muted
     return unknown
 
 
