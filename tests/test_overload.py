@@ -90,7 +90,7 @@ def factor(world: World, name: str = "in_network") -> float:
 
 def pages_alive() -> int:
     gc.collect()
-    return sum(isinstance(one, Page) for one in gc.get_objects())
+    return sum(type(one) is Page for one in gc.get_objects())
 
 
 def test_ten_times_the_traffic(slow: World) -> None:

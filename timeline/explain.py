@@ -101,6 +101,8 @@ def pack_trace(page: Page, kinds: Mapping[str, str]) -> bytes:
         if post_ids is not None and stage.values is not None:
             arrays[stage_column(number)] = column(post_ids, stage.values, np.float32, np.nan)
             for name, values in stage.factors.items():
+                if (values == 1).all():
+                    continue
                 part = column(post_ids, values, np.float32, np.nan)
                 arrays[factor_column(number, name)] = part
         if stage.judged_ids is not None and stage.reasons is not None:

@@ -30,7 +30,7 @@ from timeline.stages import (
     excuse,
     shaped,
 )
-from timeline.survivors import settled, sift
+from timeline.survivors import chosen, settled, sift
 from timeline.trace import FoundBy, StageTrace, Trace
 
 __all__ = [
@@ -169,7 +169,9 @@ class _Run:
         if isinstance(stage, Filter):
             self.candidates = sift(stage, query, self.candidates, record)
             return True
-        candidates = self.candidates = settled(self.candidates)
+        candidates = self.candidates
+        if not isinstance(stage, Select | Refine):
+            candidates = self.candidates = settled(candidates)
         match stage:
             case Gate():
                 if not stage.opens(query):
@@ -192,14 +194,14 @@ class _Run:
                 rows = stage.rows(query, candidates)
                 left_out = np.ones(len(candidates), bool)
                 left_out[rows] = False
-                self.candidates = candidates.take(rows)
+                self.candidates = chosen(candidates, rows)
                 record.drop(candidates.post_ids[left_out])
                 if (np.diff(rows) < 0).any():
                     record.ordered = self.candidates.post_ids
             case Refine():
                 refined = refine(stage, query, candidates, self._closed)
                 self.candidates = refined.kept
-                record.drop(refined.left_out.post_ids)
+                record.drop(refined.left_out_ids)
                 record.n_out = len(refined.prepared_ids)
                 record.ordered = refined.prepared_ids
                 self.trace.stages += refined.filters

@@ -25,7 +25,7 @@ class Refined:
     """In the stage's order."""
     prepared_ids: Ids
     """All that was prepared, in that order too."""
-    left_out: Candidates
+    left_out_ids: Ids
     """Not taken, or left out by what prepares."""
     filters: list[StageTrace]
     """What each of the stage's filters did, in all rounds together."""
@@ -70,4 +70,4 @@ def refine(
         record.n_in = n
         n -= 0 if record.dropped is None else len(record.dropped)
         record.n_out = n
-    return Refined(kept, prepared_ids, candidates.take(~prepared), records)
+    return Refined(kept, prepared_ids, candidates.post_ids[~prepared], records)

@@ -104,7 +104,7 @@ def _product(arrays: Arrays, number: int, stage: Told) -> npt.NDArray[np.float64
     product = np.ones(len(arrays["post_ids"]))
     names = stage.get("factors") or [None]
     for name in names:
-        factors = arrays[factor_column(number, name) if name else stage_column(number)]
+        factors = arrays.get(factor_column(number, name) if name else stage_column(number), 1.0)
         product *= np.where(np.isnan(factors), 1.0, factors)
     return product
 

@@ -41,7 +41,14 @@ def sift(stage: Filter, query: Query, candidates: Candidates, record: StageTrace
     if kept.all():
         return candidates
     record.drop(candidates.post_ids[~kept])
-    return _Survivors.of(candidates, kept)
+    return chosen(candidates, np.flatnonzero(kept))
+
+
+def chosen(candidates: Candidates, rows: Rows) -> Candidates:
+    """Candidates at the given rows, in their order, each column gathered when it is read."""
+    if isinstance(candidates, _Survivors) and candidates.pending:
+        rows, candidates = candidates.rows[rows], candidates.whole
+    return _Survivors.of(candidates, rows)
 
 
 def settled(candidates: Candidates) -> Candidates:
@@ -55,10 +62,7 @@ class _Survivors(Candidates):
     """Some rows of a whole, each column gathered when it is first read."""
 
     @staticmethod
-    def of(candidates: Candidates, kept: Mask) -> "_Survivors":
-        rows = np.flatnonzero(kept)
-        if isinstance(candidates, _Survivors) and candidates.pending:
-            rows, candidates = candidates.rows[rows], candidates.whole
+    def of(candidates: Candidates, rows: Rows) -> "_Survivors":
         made = object.__new__(_Survivors)
         vars(made).update(whole=candidates, rows=rows)
         return made
