@@ -25,6 +25,7 @@ from timeline.edits import (
     replacements,
 )
 from timeline.filters import not_served
+from timeline.heuristics import rescore
 from timeline.late_filters import has_social_context, not_ancestor
 from timeline.linked import (
     Link,
@@ -47,6 +48,9 @@ from timeline.visibility_rules import RULES
 _RULE_NAMES = tuple(rule.name for rule in RULES)
 
 _ALL = 2**31
+
+OF_A_PAGE = ("social_context", "duplicate_conversation")
+"""Late filters that need the facts of a page, or that nothing found in network needs."""
 
 LevelsOf = Callable[[Candidates], Levels]
 """At which level of visibility a product shows each of its posts, (n,)."""
@@ -92,12 +96,13 @@ def visible(levels: LevelsOf, query: Query, candidates: Candidates) -> Judged:
     return Judged(~verdicts.removed, verdicts.rule, _RULE_NAMES)
 
 
-def down_ranked(query: Query, candidates: Candidates) -> list[tuple[str, Floats]]:
-    """The factor by which visibility lowers scores, where it lowers any."""
+def factors(query: Query, candidates: Candidates) -> list[tuple[str, Floats]]:
+    """All heuristics, and the factor by which visibility lowers scores, where it lowers any."""
     verdicts = query.verdicts
     if verdicts is None or (verdicts.down_rank == 1).all():
-        return []
-    return [("visibility", verdicts.down_rank[rows_of(verdicts, candidates)])]
+        return rescore(query, candidates)
+    down = verdicts.down_rank[rows_of(verdicts, candidates)]
+    return rescore(query, candidates, [("visibility", down)])
 
 
 def rows_of(verdicts: Verdicts, candidates: Candidates) -> Rows:
@@ -113,7 +118,7 @@ def page_facts(levels: LevelsOf, more: Sequence[Filter] = ()) -> Refine:
     Filters of a product's own (`more`) come before conversations are made.
     """
     return replace(
-        _page_facts(levels),
+        page_facts_of_all(levels),
         filters=[
             *_safe(),
             *more,
@@ -128,10 +133,6 @@ def page_facts(levels: LevelsOf, more: Sequence[Filter] = ()) -> Refine:
 
 def page_facts_of_all(levels: LevelsOf) -> Refine:
     """The same for all candidates at once, of a timeline in which posts stand alone."""
-    return _page_facts(levels)
-
-
-def _page_facts(levels: LevelsOf) -> Refine:
 
     def prepare(query: Query, candidates: Candidates) -> Candidates:
         return _fetch(levels, query, candidates)

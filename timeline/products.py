@@ -1,22 +1,25 @@
-"""The products: For You and Following, each read from top to bottom."""
+"""The products: For You, Following and lists, each read from top to bottom."""
 
 from collections.abc import Sequence
 from functools import partial
-
-import numpy as np
 
 from actors.models import HEAVY_RANKER, LIGHT_RANKER, Models
 from actors.ranker import NO_RANKER, Ranker
 from cluster.settings import DAY_MS
 from cluster.switches import Switches
 from timeline import balance, filters, mixing, walks
-from timeline.candidates import Candidates, Floats
 from timeline.edits import newest_versions
 from timeline.heavy_ranker import best_by_light_ranker, heavy_ranker
-from timeline.heuristics import rescore
 from timeline.hydration import complete, fetch_viewer
 from timeline.late_filters import late_filters, not_muted_topic, subscribed
-from timeline.page_facts import down_ranked, explained, page_facts, page_facts_of_all, visible
+from timeline.page_facts import (
+    OF_A_PAGE,
+    explained,
+    factors,
+    page_facts,
+    page_facts_of_all,
+    visible,
+)
 from timeline.pipeline import (
     Extend,
     Filter,
@@ -42,7 +45,7 @@ from timeline.sources.popular import Popular
 from timeline.sources.popular_videos import PopularVideos
 from timeline.sources.user_tweet_entity_graph import UserTweetEntityGraph
 from timeline.top_posts import top_posts
-from timeline.visibility import Levels, for_you_levels
+from timeline.visibility import all_at, for_you_levels
 from timeline.visibility_actions import Level
 
 FOR_YOU, FOLLOWING, LISTS, TOP_POSTS = "for_you", "following", "lists", "top_posts"
@@ -69,9 +72,6 @@ def for_you_sources() -> list[Source]:
 _WINDOWED = ("in_network", "user_tweet_entity_graph", "popular", "cached")
 """Sources that do not know how old a post is, or leave the windows to the filter; what is
 cached passed it before."""
-
-_AT_THE_END = ("social_context", "duplicate_conversation")
-"""Late filters that need the facts of a page."""
 
 
 def all_products(models: Models, ranker: Ranker, switches: Switches) -> list[Pipeline]:
@@ -113,11 +113,11 @@ def for_you(
             Filter("seen", filters.not_seen),
             Filter("served", filters.not_served),
             Filter("negative_feedback", filters.not_disliked),
-            *(Filter(one.name, one.keep) for one in late_filters() if one.name not in _AT_THE_END),
+            *(Filter(one.name, one.keep) for one in late_filters() if one.name not in OF_A_PAGE),
             Score(LIGHT_RANKER, partial(light_ranker, models)),
             Select("best_by_light_ranker", best_by_light_ranker),
             Score(HEAVY_RANKER, partial(heavy_ranker, ranker)),
-            Rescore("heuristics", _factors),
+            Rescore("heuristics", factors),
             Select("best_per_author", mixing.best_per_author_out_of_network),
             page_facts(for_you_levels, [social_context]),
             Select("page", partial(balance.page, names.index("backfill"))),
@@ -143,7 +143,7 @@ def _newest_first(
     switches: Switches | None,
     more: Sequence[Filter] = (),
 ) -> Pipeline:
-    levels = partial(_all_at, level)
+    levels = partial(all_at, level)
     return Pipeline(
         name,
         [
@@ -168,10 +168,6 @@ def _newest_first(
     )
 
 
-def _all_at(level: Level, candidates: Candidates) -> Levels:
-    return np.full(len(candidates), level, np.uint8)
-
-
 def choose_arms(switches: Switches | None, query: Query) -> bool:
     """A `Prepare` stage: the settings of the experiments that the viewer is part of."""
     if switches is None or not query.own_settings:
@@ -186,7 +182,3 @@ def choose_arms(switches: Switches | None, query: Query) -> bool:
     )
     query.settings, query.arms = chosen.settings, chosen.arms
     return True
-
-
-def _factors(query: Query, candidates: Candidates) -> list[tuple[str, Floats]]:
-    return rescore(query, candidates, down_ranked(query, candidates))

@@ -4,16 +4,11 @@ A linear controller: requests within the target raise a factor a little, those t
 it by p / (100 − p) times as much, so that it rests where p % are within the target.
 """
 
-import math
 import threading
 from collections.abc import Callable, Mapping
 
 from cluster.source_settings import QualityFactorSettings
 from timeline.trace import Trace
-
-RATE_WINDOW_S = 10.0
-RATE_STEP = 0.001
-"""Of a factor by the rate of requests (published, both)."""
 
 
 class UnknownFactor(LookupError):
@@ -89,45 +84,3 @@ class QualityFactors:
 
     def _unknown(self, name: str) -> UnknownFactor:
         return UnknownFactor(f"no quality factor {name!r}; there are {', '.join(self._factors)}")
-
-
-class RequestRateFactor:
-    """A factor by how many requests come: down while they are more than `most_per_s`, else up.
-
-    The rate is that of the last seconds, the older the less (a bucket that leaks all it holds
-    in `RATE_WINDOW_S`); thread-safe. `clock_s` is monotonic.
-    """
-
-    def __init__(
-        self, settings: QualityFactorSettings, most_per_s: float, clock_s: Callable[[], float]
-    ) -> None:
-        if not most_per_s > 0:
-            raise ValueError(f"a rate of requests is above 0, got {most_per_s}")
-        self._settings = settings
-        self._most_per_s = most_per_s
-        self._clock_s = clock_s
-        self._factor = settings.start
-        self._level = 0.0
-        self._at_s = clock_s()
-        self._lock = threading.Lock()
-
-    @property
-    def factor(self) -> float:
-        """What to multiply sizes by."""
-        return self._factor
-
-    @property
-    def rate_per_s(self) -> float:
-        """Requests a second, lately."""
-        return self._level / RATE_WINDOW_S
-
-    def record(self, *, failed: bool = False) -> None:
-        """Count a request; one that failed counts as far too many."""
-        with self._lock:
-            now_s = self._clock_s()
-            self._level *= math.exp((self._at_s - now_s) / RATE_WINDOW_S)
-            self._level += 1.0
-            self._at_s = now_s
-            over = failed or self.rate_per_s > self._most_per_s
-            moved = self._factor + (-RATE_STEP if over else RATE_STEP)
-            self._factor = min(max(moved, self._settings.least), self._settings.most)

@@ -8,31 +8,26 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
-
 from actors.models import HEAVY_RANKER, LIGHT_RANKER, Models
 from actors.ranker import NO_RANKER, Ranker
 from actors.stores.newest_between import Place
 from cluster.ids import MAX_ID
 from cluster.settings import Settings
 from timeline import filters, mixing, walks
-from timeline.candidates import Candidates, Floats
 from timeline.edits import newest_versions
 from timeline.heavy_ranker import best_by_light_ranker, heavy_ranker
-from timeline.heuristics import rescore
 from timeline.hydration import complete, fetch_viewer
 from timeline.late_filters import late_filters
-from timeline.page_facts import down_ranked, page_facts, visible
+from timeline.page_facts import OF_A_PAGE, factors, page_facts, visible
 from timeline.pipeline import Extend, Filter, Pipeline, Prepare, Rescore, Retrieve, Score, Select
 from timeline.query import Query
 from timeline.scoring import light_ranker
 from timeline.sources.in_network import InNetwork
 from timeline.sources.user_tweet_entity_graph import UserTweetEntityGraph
-from timeline.visibility import Levels
+from timeline.visibility import all_at
 from timeline.visibility_actions import Level
 
-_ELSEWHERE = ("social_context", "duplicate_conversation")
-"""Late filters that `page_facts` has, or that nothing from these sources needs."""
+_LEVELS = partial(all_at, Level.TOP_POSTS)
 
 
 def top_posts(models: Models, ranker: Ranker = NO_RANKER) -> Pipeline:
@@ -51,16 +46,16 @@ def top_posts(models: Models, ranker: Ranker = NO_RANKER) -> Pipeline:
             Filter("own_posts", filters.not_own),
             Filter("blocked", filters.not_blocked, safety=True),
             Filter("muted", filters.not_muted, safety=True),
-            Filter("visibility", partial(visible, _levels), safety=True),
+            Filter("visibility", partial(visible, _LEVELS), safety=True),
             Filter("repost_duplicates", filters.one_per_repost),
             Filter("seen", filters.not_seen),
             Filter("negative_feedback", filters.not_disliked),
-            *(Filter(one.name, one.keep) for one in late_filters() if one.name not in _ELSEWHERE),
+            *(Filter(one.name, one.keep) for one in late_filters() if one.name not in OF_A_PAGE),
             Score(LIGHT_RANKER, partial(light_ranker, models)),
             Select("best_by_light_ranker", best_by_light_ranker),
             Score(HEAVY_RANKER, partial(heavy_ranker, ranker)),
-            Rescore("heuristics", _factors),
-            page_facts(_levels),
+            Rescore("heuristics", factors),
+            page_facts(_LEVELS),
             Select("page", mixing.page),
         ],
     )
@@ -96,14 +91,6 @@ def when_left_ms(visits_ms: Sequence[int], now_ms: int, gap_ms: int) -> int | No
             return visit_ms
         later_ms = visit_ms
     return None
-
-
-def _levels(candidates: Candidates) -> Levels:
-    return np.full(len(candidates), Level.TOP_POSTS, np.uint8)
-
-
-def _factors(query: Query, candidates: Candidates) -> list[tuple[str, Floats]]:
-    return rescore(query, candidates, down_ranked(query, candidates))
 
 
 def _reaching_back(settings: Settings, window_ms: int) -> Settings:

@@ -138,6 +138,11 @@ def for_you_levels(candidates: Candidates) -> Levels:
     return np.where(followed, Level.FOR_YOU_IN, Level.FOR_YOU_OUT).astype(np.uint8)
 
 
+def all_at(level: Level, candidates: Candidates) -> Levels:
+    """One level for every candidate."""
+    return np.full(len(candidates), level, np.uint8)
+
+
 def unknown_rules(settings: VisibilitySettings) -> list[str]:
     """Names in `rules_off` that are no rule, or one that no setting turns off."""
     free = {rule.name for rule in RULES if not rule.hard}

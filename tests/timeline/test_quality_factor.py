@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.source_settings import QualityFactorSettings
-from timeline.quality_factor import QualityFactors, RequestRateFactor, UnknownFactor
+from timeline.quality_factor import QualityFactors, UnknownFactor
 from timeline.trace import FoundBy, StageTrace, Trace
 
 
@@ -119,34 +119,3 @@ def test_a_trace_tells_of_sources_and_stages() -> None:
     factors.learn(Trace([skipped], sources={"lists": FoundBy(0, 0)}))
     factors.learn(Trace())
     assert factors.factors() == pytest.approx({"lists": hit - 0.00125 * 19, "scoring": miss})
-
-
-def test_too_many_requests_lower_a_factor_and_fewer_raise_it() -> None:
-    clock = Clock()
-    factor = RequestRateFactor(QualityFactorSettings(), 5.0, clock)
-    # Six a second come to more than five in the end, and four never do.
-    for _ in range(600):
-        clock.now_s += 1 / 6
-        factor.record()
-    assert factor.rate_per_s == pytest.approx(6.0, rel=0.02)
-    high = factor.factor
-    for _ in range(100):
-        clock.now_s += 1 / 6
-        factor.record()
-    assert factor.factor == pytest.approx(high - 0.1)
-    for _ in range(200):
-        clock.now_s += 1 / 4
-        factor.record()
-    low = factor.factor
-    for _ in range(2_000):
-        clock.now_s += 1 / 4
-        factor.record()
-    assert factor.rate_per_s == pytest.approx(4.0, rel=0.02)
-    assert factor.factor == 1.0 > low
-    factor.record(failed=True)
-    assert factor.factor == pytest.approx(0.999)
-    for _ in range(2_000):
-        factor.record(failed=True)
-    assert factor.factor == 0.1
-    with pytest.raises(ValueError, match="above 0, got 0"):
-        RequestRateFactor(QualityFactorSettings(), 0.0, clock)
