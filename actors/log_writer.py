@@ -4,9 +4,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import ray
-from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError
+from ray.util import get_node_ip_address
 
+from actors.calls import Address, AnswerFailed, Answering, CallFailed, asking_actor
 from cluster.log import LogUnavailable
 from cluster.logs import open_writer
 from cluster.settings import Settings
@@ -21,10 +21,11 @@ class LogWriter:
 
     def __init__(self, settings: Settings) -> None:
         self._log = open_writer(settings)
+        self._answering = Answering(self._log.append, get_node_ip_address(), THREADS)
 
-    def append(self, lane_payloads: Mapping[int, bytes]) -> int:
-        """Append atomically; returns once durable."""
-        return self._log.append(lane_payloads)
+    def address(self) -> Address:
+        """Where appends are taken: each an answer, given once it is durable."""
+        return self._answering.address
 
     def trim(self, offsets: Mapping[int, int]) -> None:
         """Drop what retention lets go."""
@@ -37,13 +38,14 @@ class LogWriter:
     def close(self) -> None:
         """Finish what was accepted."""
         self._log.close()
+        self._answering.close()
 
 
 class RemoteLog:
     """Appends through the `LogWriter` actor; waits for it while it is being restarted."""
 
     def __init__(self, writer: Any, timeout_s: float) -> None:
-        self._writer = writer
+        self._writer = asking_actor(writer)
         self._timeout_s = timeout_s
 
     def append(self, lane_payloads: Mapping[int, bytes]) -> int:
@@ -52,13 +54,14 @@ class RemoteLog:
         That can put a batch into the log twice, which appliers see as a redelivery. Raises
         `LogUnavailable` after the timeout.
         """
-        deadline = time.monotonic() + self._timeout_s
+        until_s = time.monotonic() + self._timeout_s
         while True:
-            left_s = deadline - time.monotonic()
             try:
-                return int(ray.get(self._writer.append.remote(lane_payloads), timeout=left_s))
-            except (ActorUnavailableError, RayActorError, GetTimeoutError) as error:
-                if time.monotonic() + _RETRY_S >= deadline:
+                return int(self._writer.begin(lane_payloads, until_s).answer())
+            except AnswerFailed as error:
+                raise (error.__cause__ or error) from None
+            except (CallFailed, TimeoutError) as error:
+                if time.monotonic() + _RETRY_S >= until_s:
                     raise LogUnavailable(
                         f"the log writer did not answer in {self._timeout_s} s: {error}"
                     ) from error

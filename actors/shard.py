@@ -5,6 +5,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from ray.util import get_node_ip_address
+
+from actors.calls import Address, Answering
 from actors.models import ACTIVATED, OF_VECTORS, Models
 from actors.near_rebuild import NearRebuilds
 from actors.router import Reply
@@ -29,7 +32,8 @@ class NotReady(RuntimeError):
 class Shard:
     """One shard: restores itself, tails its lanes and answers questions.
 
-    Methods run in threads; kernels release the interpreter, so queries run side by side.
+    Questions come over sockets and are answered in threads; kernels release the interpreter, so
+    queries run side by side. The other methods are called through Ray.
     """
 
     def __init__(
@@ -59,6 +63,11 @@ class Shard:
         self._tailer.start()
         if "vectors" in settings.shards.kinds:
             self._near_rebuilds.start()
+        self._answering = Answering(self.ask, get_node_ip_address(), settings.shards.threads)
+
+    def address(self) -> Address:
+        """Where the shard is asked."""
+        return self._answering.address
 
     def ask(self, questions: Sequence[Question]) -> Reply:
         """Answer questions about one state. Raises `NotReady` while restoring."""
@@ -109,6 +118,7 @@ class Shard:
 
     def stop(self) -> None:
         """End the tailer, finishing a snapshot that is being written."""
+        self._answering.close()
         self._near_rebuilds.stop()
         self._tailer.stop()
 

@@ -8,7 +8,7 @@ NAMES = (
     *("tweepcred", "real_graph", "communities", "interested_in", "twhin", "safety"),
     *("nearest", "cluster_search", "two_hop", "candidates", "mix", "quality"),
     *("aggregates", "hydration", "heavy_ranker_training", "heavy_ranker_scoring"),
-    *("heavy_ranker_quality", "after_scoring"),
+    *("heavy_ranker_quality", "after_scoring", "overload", "calls"),
 )
 
 
