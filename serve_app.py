@@ -8,14 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib import metadata
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import orjson
 import ray
-from fastapi import Depends, FastAPI, Query, Request, Response, Security
-from fastapi.responses import PlainTextResponse
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from prometheus_client import CONTENT_TYPE_LATEST
+from fastapi import FastAPI
 from ray import serve
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
@@ -27,12 +23,9 @@ from actors.models import Models
 from actors.ranker import NO_RANKER, Floats, RankerUnavailable
 from actors.ray_router import KEEPER, connect_log, connect_router
 from actors.warm import prefer_short_waits, warm
-from cluster import bodies
 from cluster.artifacts import ArtifactStore
-from cluster.events import SCHEMA_VERSION
-from cluster.http_edge import BodyReader, Edge, answer_problems
+from cluster.http_edge import Edge, answer_problems
 from cluster.log import LogUnavailable
-from cluster.problems import MEDIA_TYPE, FieldError, ProblemError
 from cluster.request_threads import RequestThreads
 from cluster.settings import Settings
 from cluster.tokens import (
@@ -45,12 +38,13 @@ from cluster.tokens import (
 )
 from timeline import answers
 from timeline.analytics_routes import analytics_routes
+from timeline.callers import allows
+from timeline.event_routes import event_routes
 from timeline.follow_recommendations.routes import follow_recommendation_routes
-from timeline.parameters import Exactly, Id, Limit, Seed, Switch, TimeMs
-from timeline.products import FOLLOWING, FOR_YOU, LISTS, TOP_POSTS
+from timeline.operation_routes import operation_routes
 from timeline.representation_routes import representation_routes
 from timeline.service import Service
-from timeline.timelines import Asked
+from timeline.timeline_routes import timeline_routes
 from timeline.what_if_routes import what_if_routes
 
 if TYPE_CHECKING:
@@ -78,65 +72,16 @@ _DESCRIPTION = """
 An open For You timeline. Send events to `/v1/events`, read timelines from `/v1/timelines`.
 
 **Tokens.** Send `Authorization: Bearer TOKEN`. A token has one or more scopes: `write` sends
-events, `read` reads timelines and metrics, `admin` may do both and ask for exactly repeatable
-timelines. `murmuration up` writes one token of each into the file `tokens` of the data directory.
+events, `read` reads everything of everybody, `admin` may do both and ask for exactly repeatable
+timelines. `read:user:1033` reads what is user 1033's own and nothing else: timelines, why, what-if,
+analytics and labels. `murmuration up` writes one token of each of the first three into the file
+`tokens` of the data directory; `murmuration token read:user:1033` adds one of a user.
 
 **Ids** are integers from 1 to 2^63−1; requests may write them as decimal strings, answers do.
 
 **Errors** are problem documents (RFC 9457) that name the field. 503 and 507 pass: try again after
 `Retry-After` seconds.
 """
-_PROBLEM = {
-    "description": "A problem document (RFC 9457)",
-    "content": {MEDIA_TYPE: {"schema": answers.ProblemAnswer.model_json_schema()}},
-}
-_NOT_READY = {**_PROBLEM, "description": "No shard answers", "model": answers.ReadyAnswer}
-_BEARER = HTTPBearer(auto_error=False, description="A token of the tokens file.")
-
-
-def _allows(scope: str) -> Any:
-    """A dependency: the scopes of a caller who has at least this one."""
-
-    async def scopes_of_caller(
-        request: Request,
-        credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
-    ) -> frozenset[str]:
-        tokens: Tokens = request.app.state.tokens
-        scopes = tokens.scopes_of(credentials.credentials) if credentials else None
-        if scopes is None:
-            header = 'Bearer realm="murmuration"'
-            raise ProblemError("unauthorized", headers={"WWW-Authenticate": header})
-        if scope not in scopes:
-            raise _forbidden(scope)
-        return scopes
-
-    return Security(scopes_of_caller)
-
-
-Reader = Annotated[frozenset[str], _allows("read")]
-Writer = Annotated[frozenset[str], _allows("write")]
-Size = Annotated[Limit, Query(description="Items, 1 to 100.")]
-Cursor = Annotated[str | None, Query(description="`cursor` of the page before.")]
-Owner = Annotated[Id, Query(description="Whose list it is, and who reads it.")]
-Replies = Annotated[Switch, Query(description="Whether replies come too.")]
-Since = Annotated[TimeMs | None, Query(description="Since when, ms; default: the last visit.")]
-RequestId = Annotated[str | None, Query(description="Of one of the user's last 20 requests.")]
-Instant = Annotated[TimeMs | None, Query(description="Scope admin: the time it is.")]
-Chance = Annotated[Seed | None, Query(description="Scope admin: the seed of all chance.")]
-Record = Annotated[Switch, Query(description="Scope admin: `false` leaves nothing behind.")]
-History = Annotated[Switch, Query(description="Scope admin: old events too, each once.")]
-
-
-async def _exactly(
-    scopes: Reader, now_ms: Instant = None, seed: Chance = None, record: Record = True
-) -> Exactly:
-    asked = Exactly(now_ms, seed, record)
-    if asked.asked and "admin" not in scopes:
-        raise _forbidden("admin")
-    return asked
-
-
-Exact = Annotated[Exactly, Depends(_exactly)]
 
 
 def build_app(service: Service, tokens: Tokens, *, names_requests: bool = True) -> FastAPI:
@@ -146,7 +91,6 @@ def build_app(service: Service, tokens: Tokens, *, names_requests: bool = True) 
     events = ThreadPoolExecutor(EVENT_THREADS, "events")
     # Health must not wait behind pages.
     control = ThreadPoolExecutor(1, "control")
-    reader = BodyReader(service.settings.http.max_body_bytes)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -162,7 +106,7 @@ def build_app(service: Service, tokens: Tokens, *, names_requests: bool = True) 
         description=_DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,
-        responses={422: _PROBLEM, "default": _PROBLEM},
+        responses={422: answers.PROBLEM, "default": answers.PROBLEM},
     )
     app.add_middleware(
         Edge,
@@ -173,193 +117,16 @@ def build_app(service: Service, tokens: Tokens, *, names_requests: bool = True) 
     app.state.tokens = tokens
     answer_problems(app, outages=[RayError])
 
-    async def page(request: Request, asked: Asked, exact: Exactly) -> Response:
-        request_id, arrived_s = request.state.request_id, time.monotonic()
-
-        def make() -> bytes:
-            return answers.page_json(service.page(asked, exact, request_id, arrived_s))
-
-        return Response(await pages.run(make), media_type="application/json")
-
-    @app.get(
-        "/v1/timelines/for-you/{user_id}",
-        response_model=answers.PageAnswer,
-        tags=["timelines"],
-        summary="A page of For You",
-    )
-    async def for_you(
-        request: Request, user_id: Id, exact: Exact, limit: Size = 20, cursor: Cursor = None
-    ) -> Response:
-        """Candidates of all sources, ranked, filtered and mixed.
-
-        The same request with `now_ms`, `seed` and `record=false` gives the same timeline on the
-        same data and versions; it has no deadline.
-        """
-        return await page(request, Asked(FOR_YOU, user_id, limit, 0, cursor), exact)
-
-    @app.get(
-        "/v1/timelines/following/{user_id}",
-        response_model=answers.PageAnswer,
-        tags=["timelines"],
-        summary="A page of Following",
-    )
-    async def following(
-        request: Request, user_id: Id, exact: Exact, limit: Size = 20, cursor: Cursor = None
-    ) -> Response:
-        """Every post of those the user follows, newest first."""
-        return await page(request, Asked(FOLLOWING, user_id, limit, 0, cursor), exact)
-
-    @app.get(
-        "/v1/timelines/lists/{list_id}",
-        response_model=answers.PageAnswer,
-        tags=["timelines"],
-        summary="A page of a list",
-    )
-    async def list_posts(
-        request: Request,
-        list_id: Id,
-        user_id: Owner,
-        exact: Exact,
-        limit: Size = 20,
-        cursor: Cursor = None,
-        replies: Replies = False,
-    ) -> Response:
-        """Every post of the members of a list of the user's own, newest first."""
-        asked = Asked(LISTS, user_id, limit, 0, cursor, list_id=list_id, with_replies=replies)
-        return await page(request, asked, exact)
-
-    @app.get(
-        "/v1/users/{user_id}/top-posts",
-        response_model=answers.PageAnswer,
-        tags=["timelines"],
-        summary="Top posts since the user left",
-    )
-    async def top_posts(
-        request: Request,
-        user_id: Id,
-        exact: Exact,
-        limit: Size = service.settings.products.top_posts.limit,
-        since_ms: Since = None,
-    ) -> Response:
-        """The best of what the user's network brought since the last visit; no visit itself."""
-        return await page(request, Asked(TOP_POSTS, user_id, limit, 0, since_ms=since_ms), exact)
-
-    @app.get(
-        "/v1/timelines/for-you/{user_id}/why/{post_id}",
-        response_model=answers.WhyAnswer,
-        tags=["timelines"],
-        summary="Why a post is there, or is not",
-    )
-    async def why(
-        user_id: Id,
-        post_id: Id,
-        exact: Exact,
-        request_id: RequestId = None,
-        limit: Size = 20,
-    ) -> Response:
-        """Which sources found it, what it scored and by what, and which filter dropped it.
-
-        With `request_id` this is what that request did; without, what a request would do now,
-        which leaves nothing behind.
-        """
-        arrived_s = time.monotonic()
-
-        def explain() -> bytes:
-            return orjson.dumps(service.why(user_id, post_id, limit, request_id, exact, arrived_s))
-
-        return Response(await pages.run(explain), media_type="application/json")
-
-    app.include_router(
+    app.include_router(timeline_routes(service, pages.run))
+    app.include_router(what_if_routes(service.what_if, pages.run))
+    app.include_router(analytics_routes(service.analytics, pages.run))
+    for router in (
         representation_routes(service.representations, pages.run),
-        dependencies=[_allows("read")],
-    )
-    app.include_router(
         follow_recommendation_routes(service.recommendations, pages.run),
-        dependencies=[_allows("read")],
-    )
-    app.include_router(
-        what_if_routes(service.what_if, pages.run, Depends(_exactly), _allows("read"))
-    )
-    app.include_router(
-        analytics_routes(service.analytics, pages.run),
-        dependencies=[_allows("read")],
-    )
-
-    @app.post(
-        "/v1/events",
-        response_model=answers.EventsAnswer,
-        tags=["events"],
-        summary="Send events",
-        openapi_extra=answers.EVENTS_BODY,
-    )
-    async def send_events(
-        request: Request,
-        scopes: Writer,
-        history: History = False,
-    ) -> Response:
-        """Answers once the good events are durable; bad ones are returned with why.
-
-        An array, `{"events": […]}`, one object a line, or an Arrow IPC stream. Sending a batch
-        again is safe: events with the same id count once.
-        """
-        trusted = "admin" in scopes
-        if history and not trusted:
-            raise _forbidden("admin")
-        media_type = _media_type(request)
-        length = request.headers.get("content-length")
-        async with reader.body(request.receive, length) as body:
-            done = await _off_loop(
-                events,
-                lambda: service.take_in(body, media_type, history=history, trusted=trusted),
-            )
-        if done.problems and not done.accepted and not done.repeated:
-            errors = [FieldError(p.field, p.message, p.index) for p in done.problems]
-            raise ProblemError("invalid-events", errors[0].message, errors)
-        return Response(answers.events_json(done), media_type="application/json")
-
-    @app.get(
-        "/healthz",
-        response_model=answers.AliveAnswer,
-        tags=["operation"],
-        summary="Whether this process answers",
-    )
-    async def healthz() -> Response:
-        """Needs no token."""
-        return _json({"status": "ok"})
-
-    @app.get(
-        "/readyz",
-        response_model=answers.ReadyAnswer,
-        responses={503: _NOT_READY},
-        tags=["operation"],
-        summary="Whether shards answer, and which do not",
-    )
-    async def readyz() -> Response:
-        """503 when no shard answers. Needs no token."""
-        ready, shards = await _off_loop(control, service.ready)
-        return _json({"ready": ready, **shards}, 200 if ready else 503)
-
-    @app.get(
-        "/version",
-        response_model=answers.VersionAnswer,
-        tags=["operation"],
-        summary="What runs here",
-    )
-    async def version() -> Response:
-        """Needs no token."""
-        return _json({"name": "murmuration", "version": app.version, "events": SCHEMA_VERSION})
-
-    @app.get(
-        "/metrics",
-        response_class=PlainTextResponse,
-        tags=["operation"],
-        summary="Counters of this process for Prometheus",
-    )
-    async def metrics(scopes: Reader) -> Response:
-        """Needs the scope read."""
-        content = await _off_loop(control, service.metrics.render)
-        return Response(content, media_type=CONTENT_TYPE_LATEST)
-
+    ):
+        app.include_router(router, dependencies=[allows("read")])
+    app.include_router(event_routes(service, partial(_off_loop, events)))
+    app.include_router(operation_routes(service, partial(_off_loop, control), app.version))
     return app
 
 
@@ -506,29 +273,6 @@ def application(settings: Settings, as_of_ms: int | None = None) -> serve.Applic
 
 async def _off_loop(pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
     return await asyncio.get_running_loop().run_in_executor(pool, work)
-
-
-def _json(content: Any, status: int = 200) -> Response:
-    return Response(orjson.dumps(content), status, media_type="application/json")
-
-
-def _media_type(request: Request) -> str:
-    given, _, parameters = request.headers.get("content-type", "").partition(";")
-    media_type = given.strip().lower()
-    charset = parameters.lower().partition("charset=")[2].strip().strip('"')
-    if media_type not in bodies.READERS or charset not in ("", "utf-8"):
-        takes = ", ".join(bodies.READERS)
-        raise ProblemError("unsupported-media-type", f"Content-Type must be one of {takes}")
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise ProblemError("unsupported-media-type", "Content-Encoding is not supported")
-    return media_type
-
-
-def _forbidden(scope: str) -> ProblemError:
-    header = f'Bearer realm="murmuration", error="insufficient_scope", scope="{scope}"'
-    return ProblemError(
-        "forbidden", f"needs the scope {scope}", headers={"WWW-Authenticate": header}
-    )
 
 
 def _version() -> str:

@@ -124,6 +124,8 @@ class AskFollowTies:
 
     def _unfollowed(self, graph: GraphKind) -> Ids:
         dropped = graph.follows.dropped(self.viewer_id)
+        if not len(dropped):
+            return dropped
         edges = graph.follows.edges_of(np.full(len(dropped), self.viewer_id, np.int64), dropped)
         since_ms = times_of(graph.follows.register().versions[edges])
         return dropped[since_ms >= self.now_ms - self.unfollowed_ms]

@@ -1,6 +1,7 @@
 """The kind `graph`: who is tied to whom, who engaged with what, and what a viewer has seen."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -118,13 +119,27 @@ class ViewerContext:
     affinities: npt.NDArray[np.float32]
     """Decayed engagement with the author of the same place in `affine_ids`."""
 
-    @property
+    @cached_property
+    def followed(self) -> Ids:
+        """`follows`, sorted."""
+        return np.sort(self.follows)
+
+    @cached_property
+    def blocked_either_way(self) -> Ids:
+        """Whom the viewer blocked or is blocked by, sorted."""
+        return np.union1d(self.blocks, self.blocked_by)
+
+    @cached_property
     def hidden_ids(self) -> Ids:
         """Whom the viewer blocked or muted, or is blocked by."""
         return np.concatenate([self.blocks, self.blocked_by, self.mutes])
 
     def heard(self) -> Ids:
         """Whom the viewer follows and neither muted nor is blocked from, sorted."""
+        return self._heard
+
+    @cached_property
+    def _heard(self) -> Ids:
         return np.setdiff1d(self.follows, self.hidden_ids)
 
 

@@ -2,12 +2,11 @@
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from actors.known_labels import masks_of
 from actors.stores.columns import Columns
 from actors.stores.id_map import IdMap
-from actors.stores.labels import Float32s, Labels
+from actors.stores.labels import Labels
 from cluster.ids import Ids
 
 
@@ -24,21 +23,13 @@ class KnownLabels(Labels):
         """Memory held."""
         return super().memory_bytes + self._subjects.memory_bytes + self._bits.memory_bytes
 
-    def write(
-        self,
-        subject_ids: Ids,
-        author_ids: Ids,
-        names: pa.Array,
-        values: Float32s,
-        versions: Ids,
-        on: npt.NDArray[np.bool_],
-    ) -> None:
-        """As `Labels.write`."""
-        super().write(subject_ids, author_ids, names, values, versions, on)
-        changed = np.unique(subject_ids)
-        rows = self._subjects.get_or_insert(changed)
+    def _changed(self, subject_ids: Ids, author_ids: Ids) -> None:
+        super()._changed(subject_ids, author_ids)
+        rows = self._subjects.get_or_insert(subject_ids)
         self._bits.extend(len(self._subjects) - len(self._bits))
-        self._bits["bits"][rows] = masks_of(lambda name: self.values(changed, name), len(changed))
+        self._bits["bits"][rows] = masks_of(
+            lambda name: self.values(subject_ids, name), len(subject_ids)
+        )
 
     def bits_of(self, subject_ids: Ids) -> npt.NDArray[np.uint64]:
         """Masks (n,) as `actors.known_labels` says: bit i for `KNOWN_LABELS[i]`."""

@@ -13,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from actors.state import ShardState
-from actors.stores.versions import times_of
+from actors.stores.id_map import IdMap
+from actors.stores.kernels import kernel
+from actors.stores.versions import versions_of
 from cluster.ids import Ids
 
 Counts = npt.NDArray[np.int32]
@@ -23,6 +25,8 @@ _PLACES_TOLD = 64
 """Pairs of a country and a language kept of a minute: some 100 KB each."""
 _CHEAP = 50_000
 """So many follows are counted in a millisecond."""
+_NOWHERE = -1
+"""The code of no country and no language."""
 MAX_TOLD = 5_000
 """Accounts that one shard tells of: sums are exact while no more were followed in the window;
 of more, those that have the most follows are told."""
@@ -57,15 +61,13 @@ class AskLocaleFollows:
     window_ms: int
     now_ms: int
     exact: bool = False
-    """Counted for this question: the same answer whatever was asked before."""
+    """Of all that is known now: the same answer whatever was asked before."""
 
     def answer(self, state: ShardState) -> LocaleFollows:
         """As of the minute of `now_ms`: of that minute, what the first to ask found. A shard of
         few follows counts anew whenever one came."""
-        counted = _counted
-        if self.exact:
-            counted = _Counted
-        return counted(state, self.window_ms, self.now_ms).of(state, self.country, self.language)
+        counted = _counted(state, self.window_ms, self.now_ms, exact=self.exact)
+        return counted.of(state, self.country, self.language)
 
 
 def summed(parts: Sequence[LocaleFollows]) -> LocaleFollows:
@@ -86,18 +88,22 @@ class _Counted:
 
     def __init__(self, state: ShardState, window_ms: int, now_ms: int) -> None:
         self.minute = now_ms // REFRESH_MS
-        self.n_writes = state.graph.follows.n_writes
+        self.n_writes = _n_writes(state)
         until_ms = (self.minute + 1) * REFRESH_MS
         rows = state.graph.follows.register()
-        times_ms = times_of(rows.versions)
-        recent = np.flatnonzero(
-            rows.active & (times_ms >= until_ms - window_ms) & (times_ms < until_ms)
-        )
-        self._user_ids, self._at = np.unique(rows.other_ids[recent], return_inverse=True)
+        since, until = versions_of(np.array([until_ms - window_ms, until_ms]), np.zeros(2, int))
+        recent = np.flatnonzero(rows.active & (rows.versions >= since) & (rows.versions < until))
+        numbers = IdMap()
+        at = numbers.get_or_insert(rows.other_ids[recent])
+        order = np.argsort(numbers.keys)
+        places = np.empty(len(order), np.int32)
+        places[order] = np.arange(len(order), dtype=np.int32)
+        self._user_ids, self._at = numbers.keys[order], places[at]
         owners = state.users.rows_of(rows.owner_ids[recent])
         self._codes = np.zeros((2, len(recent)), np.int16)
-        for codes, name in zip(self._codes, ("country", "language"), strict=True):
-            codes[owners >= 0] = state.users[name][owners[owners >= 0]]
+        if len(state.users):
+            for codes, name in zip(self._codes, ("country", "language"), strict=True):
+                codes[:] = np.where(owners >= 0, state.users[name][owners], 0)
         self._told: dict[tuple[str, str], LocaleFollows] = {}
 
     def of(self, state: ShardState, country: str, language: str) -> LocaleFollows:
@@ -111,11 +117,10 @@ class _Counted:
 
     def _count(self, state: ShardState, *words: str) -> LocaleFollows:
         n = len(self._user_ids)
+        find = state.users.words.find
+        country, language = (find(word) if word else _NOWHERE for word in words)
         counts = np.zeros((3, n), np.int32)
-        counts[0] = np.bincount(self._at, minlength=n)
-        for column, codes, word in zip(counts[1:], self._codes, words, strict=True):
-            there = codes == (state.users.words.find(word) if word else -1)
-            column[:] = np.bincount(self._at[there], minlength=n)
+        _tally(self._at, self._codes, country, language, counts)
         kept = np.arange(n)
         if n > MAX_TOLD:
             order = np.lexsort((self._user_ids, -counts[0], -counts[1:].max(axis=0)))
@@ -127,14 +132,32 @@ class _Counted:
         )
 
 
-def _counted(state: ShardState, window_ms: int, now_ms: int) -> _Counted:
+@kernel
+def _tally(
+    at: npt.NDArray[np.int32],
+    codes: npt.NDArray[np.int16],
+    country: int,
+    language: int,
+    counts: Counts,
+) -> None:
+    """Count follow i under `at[i]`: everywhere, in the country, in the language."""
+    for i in range(len(at)):
+        counts[0, at[i]] += 1
+        counts[1, at[i]] += codes[0, i] == country
+        counts[2, at[i]] += codes[1, i] == language
+
+
+def _n_writes(state: ShardState) -> tuple[int, int]:
+    return state.graph.follows.n_writes, state.users.n_writes
+
+
+def _counted(state: ShardState, window_ms: int, now_ms: int, *, exact: bool) -> _Counted:
     minute = now_ms // REFRESH_MS
     with _LOCK:
         counted = _KEPT.get(state, {}).get(window_ms)
-    follows = state.graph.follows
     fresh = counted is not None and counted.minute == minute
-    if counted is not None and len(follows) <= _CHEAP:
-        fresh = fresh and counted.n_writes == follows.n_writes
+    if counted is not None and (exact or len(state.graph.follows) <= _CHEAP):
+        fresh = fresh and counted.n_writes == _n_writes(state)
     if counted is None or not fresh:
         counted = _Counted(state, window_ms, now_ms)
         with _LOCK:

@@ -19,10 +19,15 @@ def holding(texts: Sequence[str | None], keywords: Iterable[str]) -> npt.NDArray
     order with nothing but spaces, punctuation or symbols between them.
     """
     held = [False] * len(texts)
-    folded = [_folded(text) if text else "" for text in texts]
     # One search for each keyword in all texts at once: most keywords are in none of them.
-    together = "\n".join(folded)
-    ends = list(accumulate(len(text) + 1 for text in folded))
+    whole = [text or "" for text in texts]
+    together = "\n".join(whole)
+    if together.isascii():
+        together = together.lower()
+    else:
+        whole = [_folded(text) for text in whole]
+        together = "\n".join(whole)
+    ends = list(accumulate(len(text) + 1 for text in whole))
     for words in {tuple(_folded(keyword).split()) for keyword in keywords}:
         at = together.find(words[0]) if words else -1
         while at >= 0:

@@ -5,13 +5,10 @@ table; they are made of the labels, which alone are kept in a snapshot.
 """
 
 import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
 
 from actors.features.light import LABELS
 from actors.features.safety import MODEL_PREFIX
 from actors.label_bits import KnownLabels
-from actors.stores.labels import Float32s
 from actors.stores.posts import PostTable
 from cluster.ids import Ids
 
@@ -34,20 +31,11 @@ class PostLabels(KnownLabels):
         super().__init__()
         self._posts = table
 
-    def write(
-        self,
-        subject_ids: Ids,
-        author_ids: Ids,
-        names: pa.Array,
-        values: Float32s,
-        versions: Ids,
-        on: npt.NDArray[np.bool_],
-    ) -> None:
-        """As `Labels.write`; the strength of a sort is the greatest value among its labels."""
-        super().write(subject_ids, author_ids, names, values, versions, on)
-        post_ids, first = np.unique(subject_ids, return_index=True)
-        strengths = np.zeros((len(post_ids), len(LABELS)), np.uint8)
+    def _changed(self, subject_ids: Ids, author_ids: Ids) -> None:
+        """The strength of a sort is the greatest value among its labels."""
+        super()._changed(subject_ids, author_ids)
+        strengths = np.zeros((len(subject_ids), len(LABELS)), np.uint8)
         for column, of_sort in enumerate(_NAMES):
-            found = np.max([self.values(post_ids, name) for name in of_sort], axis=0)
+            found = np.max([self.values(subject_ids, name) for name in of_sort], axis=0)
             strengths[:, column] = np.ceil(255 * np.minimum(found, 1.0))
-        self._posts.label(post_ids, author_ids[first], strengths)
+        self._posts.label(subject_ids, author_ids, strengths)

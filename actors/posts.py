@@ -19,6 +19,7 @@ from actors.features.light import (
 from actors.features.reputation import Reputations
 from actors.label_bits import KnownLabels
 from actors.post_labels import PostLabels
+from actors.post_languages import LanguageKeys
 from actors.post_marks import Mark
 from actors.rows import Engagements, Rows
 from actors.stores.columns import Array
@@ -62,6 +63,8 @@ class FoundPosts:
     the root of its conversation; 0 for none."""
     topic_ids: Ids
     """The first topic of each post; 0 for none."""
+    languages: Ids
+    """The `language_key` of each post; 0 where its event named no language."""
     labels: npt.NDArray[np.uint64]
     """Shape (n, 2): which of `KNOWN_LABELS` the post has, and which its author."""
     marks: npt.NDArray[np.uint16]
@@ -96,6 +99,7 @@ class PostsKind:
     ) -> None:
         """`users` and `followers` are written by the shard, whose kinds share them."""
         self.table = PostTable()
+        self._languages = LanguageKeys(self.table.languages)
         self.popularity = Popularity(self.table, _POPULARITY_TENTHS, videos=False)
         self.videos = Popularity(self.table, _POPULARITY_TENTHS, videos=True)
         self.users = users
@@ -231,22 +235,32 @@ class PostsKind:
         language: str,
         now_ms: int,
         reputations: Reputations | None = None,
+        author_ids: Ids | None = None,
+        *,
+        with_features: bool = True,
     ) -> FoundPosts:
         """What is known of given posts, in order; unknown ones have `created_ms` 0.
 
-        A post that was replaced by an edit is answered by its newest version.
+        A post that was replaced by an edit is answered by its newest version. Of one that never
+        arrived labels and deletion are told, and, where its supposed author is given (n,), whether
+        that one is gone or protected, and labelled.
         """
         rows = self.table.newest_versions(self.table.rows_of(post_ids))
         known = rows >= 0
-        features = self._features(rows[known], language, now_ms, reputations)
-        found = self._found(rows[known], features, features[:, 0])
-        if known.all():
-            return found
-        columns = {}
-        for name, values in vars(found).items():
-            columns[name] = np.zeros((len(rows), *values.shape[1:]), values.dtype)
-            columns[name][known] = values
-        columns["post_ids"][~known] = post_ids[~known]
+        features = np.zeros((int(np.count_nonzero(known)), 0), np.float32)
+        ranks = np.zeros(len(features), np.float32)
+        if with_features:
+            features = self._features(rows[known], language, now_ms, reputations)
+            ranks = features[:, 0]
+        found = self._found(rows[known], features, ranks)
+        columns = dict(vars(found))
+        if not known.all():
+            for name, values in vars(found).items():
+                columns[name] = np.zeros((len(rows), *values.shape[1:]), values.dtype)
+                columns[name][known] = values
+            columns["post_ids"][~known] = post_ids[~known]
+        if author_ids is not None:
+            self._suppose(columns, author_ids)
         return FoundPosts(**columns)
 
     def gone(self, post_ids: Ids, author_ids: Ids) -> npt.NDArray[np.bool_]:
@@ -310,6 +324,7 @@ class PostsKind:
             links=np.stack([table[name][rows] for name in _LINKS], axis=1),
             linked_author_ids=np.stack([table[name][rows] for name in _LINKED], axis=1),
             topic_ids=table["topic_id"][rows],
+            languages=self._languages.of(table["language"][rows]),
             labels=np.stack(
                 [self.post_labels.bits_of(post_ids), self.author_labels.bits_of(authors)], axis=1
             ),
@@ -322,6 +337,22 @@ class PostsKind:
             features=features,
             ranks=ranks,
         )
+
+    def _suppose(self, columns: dict[str, Array], author_ids: Ids) -> None:
+        """Write what is known of the supposed authors (n,) of posts that never arrived.
+
+        The author in the table is only whom the first event about the post named.
+        """
+        rows = np.flatnonzero(columns["created_ms"] == 0)
+        if not len(rows):
+            return
+        authors = author_ids[rows]
+        columns["author_ids"][rows] = authors
+        columns["author_gone"][rows] = self.users.gone(authors)
+        columns["author_protected"][rows] = self._of_authors(
+            "protected", self.users.rows_of(authors)
+        )
+        columns["labels"][rows, 1] = self.author_labels.bits_of(authors)
 
     def _marks(
         self, rows: npt.NDArray[np.int64], author_rows: npt.NDArray[np.int32]

@@ -128,11 +128,17 @@ class AskPosts:
     language: str
     now_ms: int
     reputation_version: str = ""
+    author_ids: Ids | None = None
+    """Who is said to have written them; None where a post that never arrived is no use."""
+    with_features: bool = True
 
     def answer(self, state: ShardState) -> FoundPosts:
         """See `PostsKind.hydrate`."""
         reputations = reputations_of(state, self.reputation_version)
-        return state.posts.hydrate(self.post_ids, self.language, self.now_ms, reputations)
+        return state.posts.hydrate(
+            *(self.post_ids, self.language, self.now_ms, reputations, self.author_ids),
+            with_features=self.with_features,
+        )
 
 
 @dataclass(frozen=True)

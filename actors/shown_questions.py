@@ -24,12 +24,15 @@ class AskMutedWords:
     def answer(self, state: ShardState) -> npt.NDArray[np.bool_]:
         """See `holding`; of a post that an edit replaced the newest version is read.
 
-        A post without text, or of which nothing is known, holds none.
+        A post without text holds none; of one whose text never arrived nobody can say, so it
+        counts as one that does.
         """
         table = state.posts.table
         rows = table.newest_versions(table.rows_of(self.post_ids))
         known = rows >= 0
-        muted = np.zeros(len(rows), bool)
+        # Versions are those of what was written: a post that is only spoken of has none.
+        known[known] = table["versions"][rows[known]] > 0
+        muted = np.ones(len(rows), bool)
         muted[known] = holding(table.texts(rows[known]).to_pylist(), self.keywords)
         return muted
 
@@ -72,6 +75,8 @@ class EditedPosts:
     """(k,): where each stands among the posts asked for."""
     posts: FoundPosts
     """The newest versions, (k,): of the same id where the post itself was edited."""
+    hold_muted: npt.NDArray[np.bool_]
+    """(k,): their texts hold words that the viewer muted."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,8 @@ class AskEdited:
     """Edits before this are passed over."""
     language: str
     now_ms: int
+    keywords: tuple[str, ...] = ()
+    """Those that the viewer muted."""
 
     def answer(self, state: ShardState) -> EditedPosts:
         """Posts replaced by another version or given another content since then, that exist."""
@@ -95,9 +102,10 @@ class AskEdited:
         edited = (newest != rows) | (written_ms > created_ms)
         edited &= (np.maximum(written_ms, created_ms) >= self.since_ms) & (created_ms > 0)
         edited &= ~table["deleted"][newest]
-        post_ids = table["post_ids"][newest[edited]]
-        found = state.posts.hydrate(post_ids, self.language, self.now_ms)
-        return EditedPosts(places[edited], found)
+        newest = newest[edited]
+        found = state.posts.hydrate(table["post_ids"][newest], self.language, self.now_ms)
+        hold_muted = holding(table.texts(newest).to_pylist(), self.keywords)
+        return EditedPosts(places[edited], found, np.array(hold_muted, bool))
 
 
 _VIEWS = 2_000

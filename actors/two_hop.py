@@ -177,6 +177,7 @@ class TwoHop:
         those of `hidden_ids`, who are not to be named.
         """
         parts: list[tuple[Ids, npt.NDArray[np.float64], Ids, EdgeType]] = []
+        degrees: dict[EdgeType, int] = {}
         for kind in dict.fromkeys(types):
             ids, second = self._list(source_id, kind)
             if hidden_ids is not None and len(hidden_ids):
@@ -185,6 +186,12 @@ class TwoHop:
             scores = _scores_of(ids, preferred_ids, preferences)
             best = np.lexsort((ids, -second, -scores))[:limit]
             parts.append((ids[best], scores[best], np.arange(len(best)), kind))
+            degrees[kind] = len(best)
+        if len(parts) == 1:
+            ids, _, _, kind = parts[0]
+            order = np.argsort(ids)
+            alone = np.full(len(ids), 1 << kind, np.uint16)
+            return LeftLists(ids[order], alone, order.astype(np.int32), degrees)
         every = np.concatenate([part[0] for part in parts] or [np.empty(0, np.int64)])
         ids, first, at = np.unique(every, return_index=True, return_inverse=True)
         kinds = np.zeros(len(ids), np.uint16)
@@ -198,7 +205,7 @@ class TwoHop:
         scores = np.concatenate([part[1] for part in parts] or [np.empty(0)])[first]
         ranks = np.empty(len(ids), np.int32)
         ranks[np.lexsort((ids, nearest, -scores))] = np.arange(len(ids))
-        return LeftLists(ids, kinds, ranks, {kind: len(part) for part, _, _, kind in parts})
+        return LeftLists(ids, kinds, ranks, degrees)
 
     def counts(
         self,
@@ -214,22 +221,23 @@ class TwoHop:
         right_degrees = np.zeros((n, len(pairs)), np.int32)
         best = np.full((n, max_named), len(left.ids), np.int32)
         wanted = np.array([[lhs, rhs] for lhs, rhs in pairs], np.int64).reshape(-1, 2)
+        rights_wanted = [rhs for _, rhs in pairs]
         for lists, types in (
             (self._followed_by, (EdgeType.FOLLOWED_BY, EdgeType.MUTUAL_FOLLOW)),
             (self._engaged_by_lists, _ENGAGED_BY),
             (self._following, (EdgeType.FOLLOWING,)),
             (self._engaged_lists, _ENGAGED),
         ):
-            asked = [kind for kind in types if kind in wanted[:, 1]]
+            asked = [kind for kind in types if kind in rights_wanted]
             if asked and len(left.ids):
                 hits = lists.hits(left.ids, candidate_ids)
                 rights = self._rights(hits, left, candidate_ids, asked)
-                here = np.flatnonzero(np.isin(wanted[:, 1], asked))
+                here = np.array([k for k, rhs in enumerate(rights_wanted) if rhs in asked])
                 lefts = left.types[hits.places]
                 _tally(hits.rows, lefts, rights, wanted, here, counts)
                 if max_named and 0 in here:
                     _keep_best(hits.rows, lefts, rights, wanted[0], left.ranks[hits.places], best)
-        for right in dict.fromkeys(rhs for _, rhs in pairs):
+        for right in dict.fromkeys(rights_wanted):
             right_degrees[:, wanted[:, 1] == right] = self._degrees(right, candidate_ids)[:, None]
         known = [not UNKNOWN_TYPES.intersection(pair) for pair in pairs]
         by_rank = np.zeros(len(left.ids) + 1, np.int64)

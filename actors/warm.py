@@ -18,6 +18,7 @@ from actors.social_proof import SocialProof
 from actors.state import Failed, Question, ShardState
 from actors.stores.proof_ranking import merge_proofs, rank_proofs
 from actors.stores.random_walks import salsa
+from actors.stores.score_bounds import score_floor
 from actors.two_hop import LeftLists
 from actors.viewer_state import AskViewerState
 from actors.warm_models import (
@@ -155,6 +156,8 @@ def _rank(state: ShardState) -> None:
     places = np.arange(2, dtype=np.int32)
     proofs = state.graph.second_degree(seeds, places, _SINCE_MS, (Kind.FAVOURITE,), 500)
     rank_proofs([merge_proofs([proofs, proofs])], seeds, np.ones(2), k=5)
+    # Asked for only where there are many posts.
+    score_floor(np.ones(4), 2)
     SocialProof(proofs, np.ones(2)).features(np.array([10, 11], np.int64))
     warm_inputs(state, 1, np.array([10, 11], np.int64), _NOW_MS)
     salsa(state.graph.engagements, 1, seeds, np.ones(2), rng=np.random.default_rng(0))

@@ -61,7 +61,8 @@ _WIDER: dict[str, Any] = {
         **{"out_of_network_results": 800, "popular_results": 400},
     },
 }
-_NO_MODULES = {name: {"on": False} for name in ("who_to_follow", "topics", "prompt")}
+_MODULES = ("who_to_follow", "who_to_subscribe", "post_preview", "topics", "prompt")
+_NO_MODULES = {name: {"on": False} for name in _MODULES}
 
 
 def main() -> None:
@@ -111,9 +112,10 @@ class System:
         """For You."""
         return self.timelines.products[FOR_YOU]
 
-    def query(self, viewer_id: int) -> Query:
+    def query(self, viewer_id: int, *, posts_only: bool = False) -> Query:
         """A request of a viewer, without a deadline."""
-        return Query(viewer_id, NOW_MS + 1, LIMIT, "", self.settings, self.router)
+        now_ms, given = NOW_MS + 1, (self.settings, self.router)
+        return Query(viewer_id, now_ms, LIMIT, "", *given, posts_only=posts_only)
 
 
 @dataclass
@@ -163,7 +165,7 @@ def after_scoring(system: System, users: Sequence[int]) -> dict[str, Any]:
         for part, (began, ended) in zip(parts, pairwise(marks), strict=True):
             one.add(part, *(b - a for a, b in zip(began, ended, strict=True)))
         names = product.source_names
-        dress = partial(dressed, query, shown, names, conversations=True)
+        dress = partial(dressed, query, shown, names, ordered=False)
         made = one.timed("dressing", dress)
         for part, settings in (("between", quiet), ("between_with_modules", system.settings)):
             query.settings = settings
@@ -199,7 +201,7 @@ def tracing(system: System, users: Sequence[int]) -> dict[str, Any]:
         found = {}
         # By turns, so that neither always finds the caches warm.
         for part, run in runs if number % 2 else runs[::-1]:
-            found[part] = one.timed(part, partial(run, system.query(user)))
+            found[part] = one.timed(part, partial(run, system.query(user, posts_only=True)))
         assert found["traced"].post_ids.tolist() == found["plain"].post_ids.tolist()
         asked = Asked(FOR_YOU, user, LIMIT, NOW_MS + 1, posts_only=True)
         page = one.timed("request", partial(system.timelines.page, asked))

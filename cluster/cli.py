@@ -81,6 +81,23 @@ def down(data_dir: DataDir = None) -> None:
 
 
 @app.command()
+def token(
+    scopes: Annotated[
+        list[str], typer.Argument(metavar="SCOPE...", help="write, read, admin or read:user:ID.")
+    ],
+    data_dir: DataDir = None,
+) -> None:
+    """Make a token of the HTTP API with these scopes and print it; it counts from the next `up`."""
+    settings = settings_of(data_dir)
+    from cluster.tokens import add_token, tokens_path
+
+    path = tokens_path(settings)
+    made = add_token(path, scopes)
+    ERR.print(f"added to {path}; it counts from the next `murmuration up`", soft_wrap=True)
+    print(made)
+
+
+@app.command()
 def status(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     """Say what runs, how far behind it is, and what it holds."""
     settings = settings_of(data_dir)
@@ -307,6 +324,7 @@ def _is_known(error: Exception) -> bool:
     # Named rather than imported: their modules import Ray.
     named = {
         *("RayProblem", "LaunchError", "TrainingError", "HttpProblem", "UnknownFormat"),
+        "TokensError",
         *("InvalidCursor", "ExpiredCursor", "UnknownList"),
     }
     return isinstance(error, known) or type(error).__name__ in named

@@ -49,11 +49,34 @@ class WhoToFollowSettings(ModuleSettings):
     """For finding the accounts."""
 
 
-class TopicsSettings(ModuleSettings):
-    """Topics to follow. Only the index is published: that of accounts to subscribe to, whose
-    place they take here; interval and sizes are those of `who_to_follow`."""
+class WhoToSubscribeSettings(ModuleSettings):
+    """Creators to subscribe to; it shares the budget of `who_to_follow`."""
 
+    products: tuple[MixedProduct, ...] = ("for_you",)
     position: int = Field(7, ge=0, le=1_000)
+    interval_ms: int = Field(1_800 * 60_000, ge=0, le=6_000 * 60_000)
+    min_items: int = Field(3, ge=1)
+    max_items: int = Field(20, ge=1, le=100)
+
+
+class PostPreviewSettings(ModuleSettings):
+    """The beginning of one post for subscribers, by a creator to whom the viewer is none."""
+
+    products: tuple[MixedProduct, ...] = ("for_you",)
+    position: int = Field(3, ge=0, le=1_000)
+    interval_ms: int = Field(2 * HOUR_MS, ge=0, le=600 * 60_000)
+    max_items: int = Field(1, ge=1, le=1)
+    window_ms: int = Field(7 * DAY_MS, ge=1)
+    """Older posts are not previewed."""
+    max_found: int = Field(200, ge=1)
+    """The newest posts among which one is chosen."""
+
+
+class TopicsSettings(ModuleSettings):
+    """Topics to follow. Nothing of it is published; interval and sizes are those of
+    `who_to_follow`."""
+
+    position: int = Field(9, ge=0, le=1_000)
     interval_ms: int = Field(1_800 * 60_000, ge=0, le=6_000 * 60_000)
     min_items: int = Field(3, ge=1)
     max_items: int = Field(20, ge=1, le=100)
@@ -112,12 +135,14 @@ class AdsSettings(Group):
     products: tuple[MixedProduct, ...] = _BOTH
     min_before: int = Field(1, ge=1)
     """Posts before the first ad of a chain of pages, so that none is at index 0."""
-    min_between: int = Field(4, ge=1)
+    min_between: int = Field(4, ge=1, le=200)
     """Posts between two ads, on one page or across two."""
     max_share: float = Field(0.2, ge=0, le=0.5)
     """Of ads among the ads and posts of a page."""
     max_per_advertiser: int = Field(1, ge=1)
     """On a page."""
+    max_per_day: int = Field(50, ge=0, le=1_000)
+    """Ads that a viewer is served in 24 hours, whatever the timeline."""
     adult_age: int = Field(18, ge=0)
     """Ads for adults need a viewer known to be as old in years."""
 
@@ -134,6 +159,8 @@ class MixerSettings(Group):
     """Everything on a page that is not a post."""
 
     who_to_follow: WhoToFollowSettings = WhoToFollowSettings()
+    who_to_subscribe: WhoToSubscribeSettings = WhoToSubscribeSettings()
+    post_preview: PostPreviewSettings = PostPreviewSettings()
     topics: TopicsSettings = TopicsSettings()
     prompt: PromptSettings = PromptSettings()
     new_posts: NewPostsSettings = NewPostsSettings()

@@ -21,8 +21,10 @@ class TopPostsSettings(Group):
 
 
 class ProductSettings(Group):
-    """Lists, and top posts since the last visit."""
+    """Following, lists, and top posts since the last visit."""
 
+    following_own_posts: bool = True
+    """Whether Following holds the viewer's own posts, too (published)."""
     list_members: int = Field(5_000, ge=1)
     """Members of a list whose posts are read, those added last; no list of the original may
     have more."""

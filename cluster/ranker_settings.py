@@ -98,10 +98,16 @@ class HeavyRankerSettings(Group):
     attribution_ms: int = Field(3 * 3_600_000, ge=1)
     """From serving to impression, and to engagement (published: 3 h)."""
     max_examples: int = Field(2_000_000, ge=1)
+    replayed_from: float = Field(0.05, ge=0, le=1)
+    """Share of examples of which no inputs were logged from which on the archive is replayed for
+    them, from its beginning; fewer are left out, and counted. 1: only where nothing was logged."""
+    retried_from: float = Field(0.1, ge=0)
+    """New examples, as a share of those with which a version was refused, before another try."""
     min_judged_positives: int = Field(20, ge=1)
     """A task with fewer positives, or negatives, among the latest examples is not judged."""
     auroc_tolerance: float = Field(0.01, ge=0)
     """By which a new version's mean AUROC may be below the light ranker's, or it is refused."""
     rce_tolerance: float = Field(1.0, ge=0)
-    """By which its mean RCE (per cent) may be below the earlier version's."""
+    """By which its mean RCE (per cent) may be below the earlier version's, and below that of the
+    best version so far."""
     seed: int = 0

@@ -40,6 +40,7 @@ REFUSED = {
     "sources.quality_factor": _OF_PROCESSES,
     "heavy_ranker": "the loaded model's; only heavy_ranker.weights may differ",
     "windows": _OF_SHARDS,
+    "products.top_posts.limit": "what a request that names no limit gets, the same for everybody",
     **dict.fromkeys(("shards", "graph", "vectors", "aggregates", "analytics"), _OF_SHARDS),
     **dict.fromkeys(("http", "log", "data_dir", "archive_uri", "namespace", "preset"), _OF_SYSTEM),
     "training": "the training jobs'",
@@ -108,7 +109,7 @@ class Switches:
         return self._of(tuple(places))
 
     def in_arms(self, arms: Iterable[str]) -> Chosen:
-        """The settings of given `experiment:arm`s: an operator's preview, whoever the viewer is.
+        """The settings of given `experiment:arm`s, whoever the viewer is.
 
         Raises `SwitchError` for arms that there are not, or of which a viewer has one only.
         """

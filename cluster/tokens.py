@@ -7,15 +7,18 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from cluster.durable import sync_folder, write_file
+from cluster.ids import MAX_ID
 from cluster.settings import Settings
 
 SCOPES = ("write", "read", "admin")
-"""What a token may do: send events, read timelines, everything."""
+"""What a token may do: send events, read everybody's timelines, everything."""
+OF_USER = "read:user:"
+"""With a user's id behind it, a scope too: read what is that user's own, and nothing else."""
 TOKENS_VARIABLE = "MURMURATION_TOKENS"
 """Environment: `token:scope,scope;token:scope`. Where it is set, no file is read."""
 
@@ -42,6 +45,34 @@ class Tokens:
             if hmac.compare_digest(known, digest):
                 found = scopes
         return found
+
+
+def of_user(user_id: int) -> str:
+    """The scope that reads what is this user's own: `read:user:ID`."""
+    return f"{OF_USER}{user_id}"
+
+
+def may_read(scopes: Collection[str], user_id: int) -> bool:
+    """Whether these scopes read what is this user's own."""
+    return "read" in scopes or of_user(user_id) in scopes
+
+
+def scope_of(word: str) -> str:
+    """A scope in its one spelling. Raises `TokensError` for a word that is none."""
+    if word in SCOPES:
+        return word
+    if word.startswith(OF_USER):
+        digits = word.removeprefix(OF_USER)
+        plain = digits.isascii() and digits.isdecimal() and len(digits) <= len(str(MAX_ID))
+        if plain and 1 <= int(digits) <= MAX_ID:
+            return of_user(int(digits))
+        raise TokensError(f"{word!r} names no user: give an id from 1 to 2^63−1")
+    if re.fullmatch("read(:user)?(:[0-9]*)?|user(:[0-9]*)?", word):
+        near = f"{OF_USER}{re.sub('[^0-9]', '', word) or 'ID'}"
+    else:
+        near = next(iter(difflib.get_close_matches(word, SCOPES, n=1)), "")
+    hint = f"; did you mean {near!r}?" if near else ""
+    raise TokensError(f"{word!r} is no scope ({', '.join(SCOPES)}, {OF_USER}ID){hint}")
 
 
 def load_tokens(settings: Settings) -> Tokens:
@@ -78,6 +109,28 @@ def ensure_tokens(path: Path) -> bool:
     return _create_private(path, (head + "".join(lines)).encode())
 
 
+def add_token(path: Path, scopes: Iterable[str]) -> str:
+    """Make a token of these scopes, add it to the file, and return it.
+
+    A file that is missing is made as by `ensure_tokens`. Raises `TokensError` for a scope that
+    there is not, for none, for a file that others can read, and where the environment holds the
+    tokens and no file is read.
+    """
+    words = list(dict.fromkeys(map(scope_of, scopes)))
+    if not words:
+        raise TokensError("no scope was given")
+    if os.environ.get(TOKENS_VARIABLE):
+        raise TokensError(f"{TOKENS_VARIABLE} is set, so no file is read: add the token there")
+    ensure_tokens(path)
+    whole = _read_private(path).endswith("\n")
+    token = secrets.token_urlsafe(32)
+    # One write at the end: whoever adds another token at the same time loses none.
+    with path.open("ab", buffering=0) as file:
+        file.write(f"{'' if whole else chr(10)}{token} {','.join(words)}\n".encode())
+        os.fsync(file.fileno())
+    return token
+
+
 def ensure_secret(path: Path) -> bytes:
     """The 32 secret bytes in a file of mode 600, made where it is missing.
 
@@ -110,11 +163,10 @@ def _tokens(entries: Iterable[_Entry], origin: str) -> Tokens:
             )
         if not scopes:
             raise TokensError(f"{place}: no scope; write `token {','.join(SCOPES)}` or fewer")
-        for scope in scopes:
-            if scope not in SCOPES:
-                near = difflib.get_close_matches(scope, SCOPES, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise TokensError(f"{place}: {scope!r} is no scope ({', '.join(SCOPES)}){hint}")
+        try:
+            scopes = [scope_of(scope) for scope in scopes]
+        except TokensError as error:
+            raise TokensError(f"{place}: {error}") from error
         if token in scopes_of_token:
             raise TokensError(f"{place}: the same token again")
         scopes_of_token[token] = scopes

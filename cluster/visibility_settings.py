@@ -23,4 +23,5 @@ class VisibilitySettings(Group):
     down_rank: float = Field(0.5, ge=0, le=1)
     """Factor on the score of a down-ranked post. Not published."""
     rules_off: tuple[str, ...] = ()
-    """Names of rules that do not apply; those of `docs/visibility.md`."""
+    """Names of rules that do not apply; those of `docs/visibility.md`. A name that turns nothing
+    off is refused at start."""

@@ -1,5 +1,6 @@
 """What every test shares: hypothesis profiles, and where the real data sets are found."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -20,6 +21,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "data_dir" in getattr(item, "fixturenames", ()):
             item.add_marker("data")
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector of cycles all that was imported: it stays until the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,8 @@ from typing import Any
 
 import httpx
 
+from tests.warm_commands import WarmCommands
+
 _COMMAND_TIMEOUT_S = 240
 
 
@@ -29,26 +31,45 @@ class RunningSystem:
             "MURMURATION_NAMESPACE": f"test-{os.getpid()}-{self.port}",
             **environment,
         }
+        self._warm: WarmCommands | None = None
 
     def cli(self, *arguments: str, timeout_s: float = _COMMAND_TIMEOUT_S) -> str:
         """Run a command; raises `AssertionError` with what it said if it fails."""
-        done = self.run(*arguments, timeout_s=timeout_s)
-        assert done.returncode == 0, f"{arguments}: {done.stdout}\n{done.stderr}"
-        return done.stdout
+        return _succeeded(self.run(*arguments, timeout_s=timeout_s))
 
     def run(
         self, *arguments: str, timeout_s: float = _COMMAND_TIMEOUT_S
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command, whatever it returns."""
+        """Run a command as users do, whatever it returns."""
+        if "down" in arguments:
+            self.cool()
         command = [str(Path(sys.executable).parent / "murmuration"), *arguments]
         return subprocess.run(
             command, env=self.environment, cwd=self.folder, capture_output=True, text=True,
             timeout=timeout_s, check=False,
         )  # fmt: skip
 
+    def warm(
+        self, *arguments: str, timeout_s: float = _COMMAND_TIMEOUT_S
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in a process that stays: it saves the seconds that imports take."""
+        if self._warm is None:
+            self._warm = WarmCommands(self.environment, self.folder)
+        return self._warm.run(*arguments, timeout_s=timeout_s)
+
+    def warm_cli(self, *arguments: str) -> str:
+        """As `warm`; raises `AssertionError` with what it said if it fails."""
+        return _succeeded(self.warm(*arguments))
+
     def status(self) -> dict[str, Any]:
         """`murmuration status --json`."""
-        return dict(json.loads(self.cli("status", "--json")))
+        return dict(json.loads(self.warm_cli("status", "--json")))
+
+    def cool(self) -> None:
+        """End the process that stays; the next warm command begins another."""
+        if self._warm is not None:
+            self._warm.close()
+            self._warm = None
 
     def client(self, scope: str = "admin") -> httpx.Client:
         """An HTTP client with a token of the given scope."""
@@ -62,6 +83,11 @@ class RunningSystem:
                     trust_env=False,
                 )
         raise AssertionError(f"no token with scope {scope}")
+
+
+def _succeeded(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 0, f"{done.args}: {done.stdout}\n{done.stderr}"
+    return done.stdout
 
 
 def free_port() -> int:

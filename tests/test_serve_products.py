@@ -1,6 +1,7 @@
 """The home mixer over HTTP: lists, top posts, experiments, modules, ads, and viewers' controls."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from cluster.events import Kind
 from cluster.logs import features_lane
 from cluster.routing import decode
 from cluster.settings import DAY_MS
+from cluster.switches import overridden
 from tests.http_world import (
     AUTHOR,
     FRIEND,
@@ -25,6 +27,7 @@ from tests.http_world import (
     problem_of,
 )
 from timeline.answers import PageAnswer
+from timeline.served import settings_version
 
 OWN, OTHER, EMPTY, OF_FRIEND = 71, 72, 73, 74
 NEWCOMER = 15
@@ -85,7 +88,10 @@ def told(world: World, kind: Kind) -> list[dict[str, Any]]:
 def test_a_list_is_newest_first(lively: World) -> None:
     newest_first = [*reversed(POSTS), 201]
     assert ids(of_list(lively)) == newest_first
-    assert ids(of_list(lively, replies="true")) == [111, *newest_first]
+    # A reply, below what it answers.
+    with_replies = of_list(lively, replies="true")
+    assert ids(with_replies) == [111, *reversed(POSTS)]
+    assert [post["post_id"] for post in with_replies.json()["items"][0]["ancestors"]] == ["201"]
     assert ids(of_list(lively, OTHER)) == [201]
     page = PageAnswer.model_validate(of_list(lively).json())
     assert (page.product, page.degraded, page.between) == ("lists", [], [])
@@ -255,6 +261,8 @@ def test_the_arm_is_in_the_answer_and_in_what_is_recorded(tmp_path: Path) -> Non
         served = told(world, Kind.SERVED)
         assert len(served) == 3
         assert {row["experiment_arm"] for row in served} == {"trial:on"}
+        of_arm = settings_version(overridden(world.settings, tried))
+        assert {row["settings_version"] for row in served} == {of_arm}
 
 
 def test_who_is_in_no_arm_has_none(tmp_path: Path) -> None:
@@ -262,7 +270,9 @@ def test_who_is_in_no_arm_has_none(tmp_path: Path) -> None:
         world.records()
         page = world.for_you(limit=3).json()
         assert page["experiment_arms"] == []
-        assert {row.get("experiment_arm") for row in told(world, Kind.SERVED)} == {None}
+        served = told(world, Kind.SERVED)
+        assert {row.get("experiment_arm") for row in served} == {None}
+        assert {row["settings_version"] for row in served} == {settings_version(world.settings)}
 
 
 # Modules
@@ -348,6 +358,47 @@ def test_ads_from_a_file_stand_between_posts(with_ads: World) -> None:
     assert first["text"] == "buy first"
     assert (first["url"], first["image"]) == ("https://a.example/1", "x.jpg")
     PageAnswer.model_validate(page)
+
+
+def test_ads_keep_their_distance_across_pages(with_ads: World) -> None:
+    for path in (FOLLOWING, f"/v1/timelines/for-you/{VIEWER}"):
+        places: list[int] = []
+        cursor: dict[str, str] = {}
+        n_posts = 0
+        for _ in range(4):
+            page = with_ads.get(path, limit=5, **cursor).json()
+            n_before = n_posts
+            for index, _ in ads_of(page):
+                before = sum(one["index"] < index for one in page["between"])
+                places.append(n_before + index - before)
+            n_posts += len(page["items"])
+            cursor = {"cursor": page["cursor"]}
+            if not page["cursor"]:
+                break
+        assert len(places) > 1, path
+        assert all(b - a >= 4 for a, b in pairwise(places)), (path, places)
+        assert len(places) <= n_posts / 4
+
+
+def test_ads_served_are_recorded(with_ads: World) -> None:
+    with_ads.records()
+    first = with_ads.for_you(limit=10).json()
+    assert len(ads_of(first)) == 2
+    assert {row["name"] for row in told(with_ads, Kind.MODULE_SERVED)} >= {"ad_1", "ad_2"}
+
+
+def test_who_had_as_many_ads_as_a_day_has_gets_none(tmp_path: Path) -> None:
+    file = tmp_path / "ads.json"
+    file.write_bytes(orjson.dumps({"ads": [an_ad("first"), an_ad("second")]}))
+    ads = {"source": "file", "file": str(file), "max_per_day": 3}
+    for world in a_lively_world(tmp_path / "world", settings={"mixer": {"ads": ads}}):
+        found = []
+        for hours in (0, 0, 0, 12, 12, 0):
+            world.now_ms += hours * 3_600_000
+            found.append(len(ads_of(world.get(FOLLOWING, limit=10).json())))
+            world.catch_up()
+        # The second page has but one left; a day after the first the first two are free again.
+        assert found == [2, 1, 0, 0, 2, 1]
 
 
 def test_ads_are_not_for_lists_nor_for_exact_requests_nor_for_who_pays(with_ads: World) -> None:

@@ -8,6 +8,7 @@ its ads and nothing else. Where ads stand is the mixer's to say, and who is aske
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count, filterfalse, islice
 from typing import Protocol
 
 import orjson
@@ -15,13 +16,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from actors.known_labels import KNOWN_LABELS
 from actors.viewer_state import ViewerState
-from cluster.mixer_settings import AdsSettings
+from cluster.mixer_settings import DAY_MS, AdsSettings
 from timeline.candidates import Candidates
 from timeline.parameters import Id
 from timeline.query import Query
 
 Scalar = str | int | float | bool | None
 
+_SERVED_AS = "ad_"
 AD_FREE = "ad_free"
 """The viewer's preference that says, by a value above 0, that they pay to see no ads."""
 _LOG = logging.getLogger(__name__)
@@ -105,6 +107,21 @@ def wanted(product: str, state: ViewerState, n_posts: int, settings: AdsSettings
     return product in settings.products and n_posts > 0 and not pays
 
 
+def left_today(state: ViewerState, now_ms: int, settings: AdsSettings) -> int:
+    """How many ads more the viewer may be served, by those served in the last 24 hours."""
+    return max(settings.max_per_day - len(_today(state, now_ms)), 0)
+
+
+def names_of_next(n: int, state: ViewerState, now_ms: int) -> list[str]:
+    """What `module_served` events call the next n ads: `ad_1`, `ad_2` … as far as 24 hours go.
+
+    A viewer's state tells of each name when it was served last, so a name that is free again
+    says that its ad is a day old; there are never more names than ads of a day.
+    """
+    free = filterfalse(_today(state, now_ms).__contains__, count(1))
+    return [f"{_SERVED_AS}{number}" for number in islice(free, n)]
+
+
 def for_viewer(
     ads: Sequence[Ad], state: ViewerState, now_ms: int, settings: AdsSettings
 ) -> list[Ad]:
@@ -140,6 +157,15 @@ def read_ads(body: bytes, max_bytes: int, max_ads: int | None) -> Offer:
         else:
             ads.setdefault(ad.id, ad)
     return Offer(tuple(ads.values()), len(given) - len(ads))
+
+
+def _today(state: ViewerState, now_ms: int) -> set[int]:
+    """The numbers of the ads that the viewer was served in the last 24 hours."""
+    return {
+        int(name.removeprefix(_SERVED_AS))
+        for name, at_ms in state.modules_ms.items()
+        if now_ms - at_ms < DAY_MS and name.startswith(_SERVED_AS)
+    }
 
 
 class _GivenAd(BaseModel):

@@ -1,7 +1,6 @@
 """The routes under which HTTP tells authors of their reach and their labels."""
 
 import time
-from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
@@ -15,10 +14,9 @@ from timeline.analytics_answers import (
     analytics_json,
     labels_json,
 )
+from timeline.answered import Run, answered
+from timeline.callers import User
 from timeline.parameters import Id, Limit, integer
-
-Run = Callable[[Callable[[], bytes]], Awaitable[bytes]]
-"""Does work of a request away from the event loop."""
 
 Days = Annotated[
     int,
@@ -30,7 +28,7 @@ Size = Annotated[Limit, Query(description="Posts, 1 to 100.")]
 
 
 def analytics_routes(analytics: CreatorAnalytics, run: Run) -> APIRouter:
-    """Three ways to ask; whoever includes them guards them: this is the author's own business."""
+    """Three ways to ask; they guard themselves: this is the author's own business."""
     router = APIRouter(tags=["authors"])
 
     @router.get(
@@ -38,41 +36,41 @@ def analytics_routes(analytics: CreatorAnalytics, run: Run) -> APIRouter:
         response_model=AnalyticsAnswer,
         summary="An author's reach",
     )
-    async def reach(user_id: Id, days: Days = 28, limit: Size = 10) -> Response:
+    async def reach(user_id: User, days: Days = 28, limit: Size = 10) -> Response:
         """Impressions, viewers, sources, engagements and followers by day, and top posts."""
         arrived_s = time.monotonic()
 
         def make() -> bytes:
             return analytics_json(user_id, analytics.of(user_id, days, limit, arrived_s))
 
-        return Response(await run(make), media_type="application/json")
+        return await answered(run, make)
 
     @router.get(
         "/v1/users/{user_id}/labels",
         response_model=OwnLabelsAnswer,
         summary="Safety labels of an account and its posts",
     )
-    async def labels(user_id: Id, limit: Size = 20) -> Response:
+    async def labels(user_id: User, limit: Size = 20) -> Response:
         """The account's labels, its newest labelled posts, and what each label does."""
         arrived_s = time.monotonic()
 
         def make() -> bytes:
             return labels_json(user_id, analytics.labels(user_id, None, limit, arrived_s))
 
-        return Response(await run(make), media_type="application/json")
+        return await answered(run, make)
 
     @router.get(
         "/v1/users/{user_id}/posts/{post_id}/labels",
         response_model=OwnLabelsAnswer,
         summary="Safety labels of one's own post",
     )
-    async def labels_of_post(user_id: Id, post_id: Id) -> Response:
+    async def labels_of_post(user_id: User, post_id: Id) -> Response:
         """The labels of the post and of the account, and what each label does."""
         arrived_s = time.monotonic()
 
         def make() -> bytes:
             return labels_json(user_id, analytics.labels(user_id, post_id, 1, arrived_s))
 
-        return Response(await run(make), media_type="application/json")
+        return await answered(run, make)
 
     return router

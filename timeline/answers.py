@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from cluster.bodies import events_schema
 from cluster.ingest import Ingested
+from cluster.problems import MEDIA_TYPE
 from timeline.ads import Ad
 from timeline.modules import Pill
 from timeline.pages import Between, Item, Page
@@ -171,13 +172,15 @@ class BetweenAnswer(BaseModel):
     """
 
     kind: str
-    """`who_to_follow`, `topics`, `prompt` or `ad`."""
+    """`who_to_follow`, `who_to_subscribe`, `post_preview`, `topics`, `prompt` or `ad`."""
     index: int
     name: str | None = None
     """Of a module: what a `dismiss` event names."""
     text: str = ""
     user_ids: list[str] = []
     topic_ids: list[str] = []
+    post_ids: list[str] = []
+    """Of a preview: the post for subscribers of which to show the beginning."""
     because: list[str] = []
     """Beside the users or topics: why each."""
     ad: dict[str, Any] | None = None
@@ -334,6 +337,13 @@ class ProblemAnswer(BaseModel):
     errors: list[dict[str, Any]] = []
 
 
+PROBLEM = {
+    "description": "A problem document (RFC 9457)",
+    "content": {MEDIA_TYPE: {"schema": ProblemAnswer.model_json_schema()}},
+}
+"""A response, for OpenAPI."""
+
+
 def page_json(page: Page) -> bytes:
     """A page as a `PageAnswer`."""
     return orjson.dumps(
@@ -439,6 +449,7 @@ def _between(one: Between) -> dict[str, Any]:
         "text": content.text,
         "user_ids": [str(user) for user in content.user_ids],
         "topic_ids": [str(topic) for topic in content.topic_ids],
+        "post_ids": [str(post) for post in content.post_ids],
         "because": list(content.because),
     }
 

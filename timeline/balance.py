@@ -37,7 +37,7 @@ def arrange(
     `backfill` posts do not count against the cap of in-network posts, but have one of their own.
     """
     settings = query.settings.heuristics.balance
-    share = query.state.preferences.get(SHARE, settings.in_network_share)
+    share = _share(query)
     order = best_first(candidates)
     followed = candidates.feature("is_followed")[order] > 0
     of_backfill = candidates.source[order] == backfill if backfill >= 0 else ~followed & followed
@@ -46,6 +46,15 @@ def arrange(
     places = laid_out(followed, candidates.author_ids[order], limit, share, settings)
     rows: Rows = order[places]
     return rows[: _without_tail(followed[places], settings)] if newer else rows
+
+
+def wanted_of_sides(query: Query) -> tuple[int, int]:
+    """How many posts in network, and how many others, a page wants at most of its own accord."""
+    share = _share(query)
+    if share is None:
+        return query.limit, query.limit
+    within = _in_network_of(query.limit, share)
+    return within, query.limit - within
 
 
 def laid_out(
@@ -73,6 +82,11 @@ def laid_out(
         settings.max_author_run,
     )
     return np.array([chosen[layout.place_next()] for _ in chosen], np.int64)
+
+
+def _share(query: Query) -> float | None:
+    settings = query.settings.heuristics.balance
+    return query.state.preferences.get(SHARE, settings.in_network_share)
 
 
 def _within_caps(

@@ -42,6 +42,8 @@ class Candidates:
     """Shape (n, 4): authors of the posts replied to, quoted and reposted, and of the root;
     0 for none."""
     topic_ids: Ids
+    languages: Ids
+    """The `language_key` of each post; 0 where its event named no language."""
     labels: npt.NDArray[np.uint64]
     """Shape (n, 2): which of `KNOWN_LABELS` the post has, and which its author."""
     marks: npt.NDArray[np.uint16]
@@ -108,6 +110,7 @@ def from_found(found: FoundPosts) -> Candidates:
         links=found.links,
         linked_author_ids=found.linked_author_ids,
         topic_ids=found.topic_ids,
+        languages=found.languages,
         labels=found.labels,
         marks=found.marks,
         deleted=found.deleted,
@@ -177,7 +180,7 @@ _NO_IDS, _NO_FLAGS = np.empty(0, np.int64), np.empty(0, np.bool_)
 NONE = from_found(
     FoundPosts(
         *(_NO_IDS, _NO_IDS, _NO_IDS, _NO_IDS, _NO_IDS),
-        *(np.empty((0, 3), np.int64), np.empty((0, 4), np.int64), _NO_IDS),
+        *(np.empty((0, 3), np.int64), np.empty((0, 4), np.int64), _NO_IDS, _NO_IDS),
         *(np.empty((0, 2), np.uint64), np.empty(0, np.uint16)),
         *(_NO_FLAGS, _NO_FLAGS, _NO_FLAGS, _NO_FLAGS, _NO_FLAGS),
         *(np.empty((0, N_POST_FEATURES), np.float32), np.empty(0, np.float32)),

@@ -49,13 +49,16 @@ def conversation_modules(candidates: Candidates, linked: Linked, bars: Mask) -> 
     original the copy of the highest score stays, and the other entry, one post short, is not
     valid any more. A repost counts as what it reposts.
     """
-    ancestors, valid = _ancestors(candidates, linked, bars)
+    ancestors, valid = ancestors_above(candidates, linked, bars)
     posts = linked.posts
     originals = originals_of(candidates)
     ids = np.concatenate(
         [np.where(ancestors >= 0, np.append(posts.post_ids, 0)[ancestors], 0), originals[:, None]],
         axis=1,
     )
+    every = np.sort(ids[valid], axis=None)
+    if not ((every[1:] == every[:-1]) & (every[1:] > 0)).any():
+        return _entries(candidates, valid, ancestors, ids)
     carried = _carried(candidates, posts, ids, ancestors[:, 0] >= 0)
     order = np.lexsort((np.arange(len(candidates)), -candidates.scores, carried, ~valid))
     shown: set[int] = set()
@@ -65,6 +68,11 @@ def conversation_modules(candidates: Candidates, linked: Linked, bars: Mask) -> 
         if shown.isdisjoint(entry):
             kept[row] = True
             shown |= entry
+    return _entries(candidates, kept, ancestors, ids)
+
+
+def _entries(candidates: Candidates, kept: Mask, ancestors: Ids, ids: Ids) -> ConversationModules:
+    """The entries of the candidates kept; `ids` (n, 3) are the posts in each."""
     rows = np.flatnonzero(kept)
     post_ids = np.concatenate([ids[rows, :2], candidates.post_ids[rows, None]], axis=1)
     return ConversationModules(rows, ancestors[rows], post_ids)
@@ -76,11 +84,14 @@ def valid_conversations(candidates: Candidates, linked: Linked, bars: Mask) -> M
     Three posts always make a module. Two do where the older one is no reply and the focal post
     replies to it. A reply alone is not shown; what is no reply always is.
     """
-    return _ancestors(candidates, linked, bars)[1]
+    return ancestors_above(candidates, linked, bars)[1]
 
 
-def _ancestors(candidates: Candidates, linked: Linked, bars: Mask) -> tuple[Ids, Mask]:
-    """Rows of root and nearest ancestor, shape (n, 2), −1 for none; and which entries are valid."""
+def ancestors_above(candidates: Candidates, linked: Linked, bars: Mask) -> tuple[Ids, Mask]:
+    """Rows of root and nearest ancestor, shape (n, 2), −1 for none; and which entries are valid.
+
+    `bars` and what is valid are as in `conversation_modules` and `valid_conversations`.
+    """
     posts, post_ids = linked.posts, candidates.post_ids
     replies = (candidates.links[:, REPLY_TO] > 0) & (candidates.repost_of_ids == 0)
     nearest, root = linked.rows[:, Link.REPLIED], linked.rows[:, Link.ROOT]

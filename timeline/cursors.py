@@ -1,8 +1,8 @@
 """Cursors: signed, self-contained, and good on any replica.
 
 A cursor says where a chain of pages goes on: below what it showed, above it, or in a gap that a
-page above it left. Timelines ordered by time need two places for that; ranked ones carry hashes
-of everything that the chain showed.
+page above it left. Timelines ordered by time need two places for that, and hashes of what was
+shown out of its place; ranked ones carry hashes of everything that the chain showed.
 """
 
 import base64
@@ -17,8 +17,10 @@ import numpy.typing as npt
 
 from actors.stores.newest_between import Place
 
-_VERSION = 2
-_HEADER = struct.Struct("<BBBqqqqqqqI")
+_VERSION = 3
+_HEADER = struct.Struct("<BBBqqqqqqqBBI")
+_NO_AD = 255
+_HEADER_V2 = struct.Struct("<BBBqqqqqqqI")
 _HEADER_V1 = struct.Struct("<BBqqqqI")
 _SIGNATURE_BYTES = 16
 
@@ -56,6 +58,9 @@ class Walk:
     """Lists: which."""
     with_replies: bool = False
     """Lists: replies too."""
+    since_ad: int | None = None
+    """As in `Cursor`, like the next."""
+    until_ad: int | None = None
 
 
 @dataclass(frozen=True)
@@ -70,13 +75,19 @@ class Cursor:
     before_id: int
     """Ordered by time: creation time and id of the post below which it goes on; 0 for none."""
     chain: npt.NDArray[np.uint32]
-    """Hashes of the posts that the chain served, sorted (ranked timelines)."""
+    """Hashes, sorted: in ranked timelines of the posts that the chain served, in those ordered
+    by time of posts further down that stood above replies."""
     kind: CursorKind = CursorKind.OLDER
     after_ms: int = 0
     after_id: int = 0
     """Ordered by time: the post above which it goes on; 0 for none."""
     subject_id: int = 0
     """Of which list; 0 where there is one timeline a viewer."""
+    since_ad: int | None = None
+    """Posts shown between where it goes on and the last ad above; None where there was none.
+    Beyond 254 they are not counted, here and below."""
+    until_ad: int | None = None
+    """Posts shown between there and the first ad below; None where nothing was shown below."""
 
     @property
     def before(self) -> Place | None:
@@ -90,7 +101,8 @@ class Cursor:
 
     def walk(self, *, with_replies: bool = False) -> Walk:
         """What a request with this cursor asks for."""
-        return Walk(self.kind, self.before, self.after, self.subject_id, with_replies)
+        places = self.kind, self.before, self.after, self.subject_id, with_replies
+        return Walk(*places, self.since_ad, self.until_ad)
 
 
 class Cursors:
@@ -107,7 +119,8 @@ class Cursors:
         header = _HEADER.pack(
             *(_VERSION, cursor.product, cursor.kind, cursor.viewer_id, cursor.issued_ms),
             *(cursor.before_ms, cursor.before_id, cursor.after_ms, cursor.after_id),
-            *(cursor.subject_id, len(cursor.chain)),
+            *(cursor.subject_id, _byte(cursor.since_ad), _byte(cursor.until_ad)),
+            len(cursor.chain),
         )
         body = header + cursor.chain.astype("<u4").tobytes()
         return base64.urlsafe_b64encode(self._sign(body) + body).decode().rstrip("=")
@@ -115,7 +128,7 @@ class Cursors:
     def decode(
         self, text: str, product: int, viewer_id: int, now_ms: int, subject_id: int = 0
     ) -> Cursor:
-        """The cursor in `text`, of this version or of the one before, which knew only `OLDER`.
+        """The cursor in `text`, of this version or of one before; the first knew only `OLDER`.
 
         Raises `InvalidCursor` for anything that was not issued to this viewer for this
         timeline, and `ExpiredCursor` for what was, too long ago.
@@ -143,17 +156,27 @@ class Cursors:
 def _read(body: bytes) -> Cursor:
     header = _HEADER.unpack_from(body)
     _, product, kind, viewer_id, issued_ms, before_ms, before_id, after_ms, after_id = header[:9]
-    subject_id, n = header[9:]
+    subject_id, since_ad, until_ad, n = header[9:]
     return Cursor(
         *(product, viewer_id, issued_ms, before_ms, before_id, _chain(body, n, _HEADER)),
         *(CursorKind(kind), after_ms, after_id, subject_id),
+        *(None if posts == _NO_AD else posts for posts in (since_ad, until_ad)),
     )
+
+
+def _read_v2(body: bytes) -> Cursor:
+    """Without a word about ads: there may be one at either end."""
+    *header, subject_id, n = _HEADER_V2.unpack_from(body)
+    packed = _HEADER.pack(_VERSION, *header[1:], subject_id, 0, 0, n)
+    return _read(packed + body[_HEADER_V2.size :])
 
 
 def _read_v1(body: bytes) -> Cursor:
     _, product, viewer_id, issued_ms, before_ms, before_id, n = _HEADER_V1.unpack_from(body)
     chain = _chain(body, n, _HEADER_V1)
-    return Cursor(product, viewer_id, issued_ms, before_ms, before_id, chain)
+    return Cursor(
+        *(product, viewer_id, issued_ms, before_ms, before_id, chain), since_ad=0, until_ad=0
+    )
 
 
 def _of_another_version(body: bytes) -> Cursor:
@@ -164,4 +187,8 @@ def _chain(body: bytes, n: int, header: struct.Struct) -> npt.NDArray[np.uint32]
     return np.frombuffer(body, "<u4", n, header.size).astype(np.uint32)
 
 
-_READERS = {1: _read_v1, _VERSION: _read}
+def _byte(posts: int | None) -> int:
+    return _NO_AD if posts is None else min(posts, _NO_AD - 1)
+
+
+_READERS = {1: _read_v1, 2: _read_v2, _VERSION: _read}

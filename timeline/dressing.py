@@ -8,19 +8,28 @@ from actors.questions import AskUris
 from actors.router import shards_of
 from actors.state import Failed
 from cluster.ids import Ids
-from timeline.ads import Ad, AdsSource, context_of, for_viewer, wanted
+from timeline.ads import (
+    Ad,
+    AdsSource,
+    context_of,
+    for_viewer,
+    left_today,
+    names_of_next,
+    wanted,
+)
 from timeline.candidates import NONE, Candidates, Mask
 from timeline.conversation import ConversationModules
 from timeline.cursors import CursorKind
 from timeline.linked import Linked
-from timeline.mixer import MODULE, Neighbour, mix, neighbours, together
-from timeline.modules import Module, modules_for
+from timeline.mixer import MODULE, Around, Neighbour, mix, neighbours, together
+from timeline.modules import Module, is_first_page, modules_for
 from timeline.page_facts import rows_of
 from timeline.pages import Between, Item
 from timeline.presented import NO_FLAGS, Entry, Flags, entries
 from timeline.query import Query
 from timeline.reasons import reasons_of
 from timeline.social_context import social_contexts
+from timeline.threads import threads
 from timeline.visibility import Verdicts
 from timeline.visibility_actions import Action
 
@@ -28,17 +37,20 @@ _URI_BUDGET_S = 0.2
 
 
 def dressed(
-    query: Query, shown: Candidates, source_names: list[str], *, conversations: bool
+    query: Query, shown: Candidates, source_names: list[str], *, ordered: bool
 ) -> list[Item]:
-    """The items of chosen posts, in order; replies below what they answer where asked."""
+    """The items of chosen posts, in order, replies below what they answer.
+
+    `ordered`: of a timeline ordered by time.
+    """
     if not len(shown):
         return []
     facts = query.page_facts
     reasons = reasons_of(query, shown, source_names)
     linked = facts.of(shown) if facts else _nothing_linked(len(shown))
     modules = _alone(shown)
-    if facts and conversations:
-        modules = facts.modules(shown)
+    if facts:
+        modules = threads(query, shown) if ordered else facts.modules(shown)
     contexts = social_contexts(query, shown, source_names, reasons, modules=modules, linked=linked)
     made = entries(
         shown,
@@ -77,24 +89,41 @@ def between(
     """The modules and ads of a page, each at its index."""
     if query.context is None:
         return []
-    first_page = query.walk.kind in (None, CursorKind.NEWER)
+    first_page = is_first_page(query)
     rules = query.settings.mixer.ads
     modules = modules_for(query, product, shown, first_page=first_page)
     offered = _offered(query, product, shown, ads)
     # Nobody but an ad has to know what stands beside it.
     beside = _beside(query, shown, items) if offered else [MODULE] * len(items)
-    page = mix(items, modules, offered, beside, rules, None if first_page else 0)
+    left = left_today(query.state, query.now_ms, rules)
+    around = Around(
+        None if first_page else query.walk.since_ad,
+        None if query.walk.kind is CursorKind.OLDER else query.walk.until_ad,
+        left,
+    )
+    page = mix(items, modules, offered, beside, rules, around)
+    names = iter(names_of_next(left, query.state, query.now_ms) if offered else [])
     return [
-        Between(index, content)
+        Between(index, content, next(names) if isinstance(content, Ad) else content.name)
         for index, content in enumerate(page)
         if isinstance(content, Module | Ad)
     ]
+
+
+def laid_out(items: Sequence[Item], mixed: Sequence[Between]) -> list[Item | Module | Ad]:
+    """The whole page in order."""
+    page: list[Item | Module | Ad] = list(items)
+    for one in mixed:
+        page.insert(one.index, one.content)
+    return page
 
 
 def _offered(query: Query, product: str, shown: Candidates, ads: AdsSource | None) -> list[Ad]:
     rules = query.settings.mixer.ads
     # A request that is to be repeatable gets no ads: they would not repeat.
     if ads is None or not query.recorded or not wanted(product, query.state, len(shown), rules):
+        return []
+    if not left_today(query.state, query.now_ms, rules):
         return []
     offer = ads.fetch(context_of(query, product, shown))
     if offer.problem:
@@ -133,11 +162,15 @@ def _avoid_ads(verdicts: Verdicts | None, shown: Candidates) -> Mask:
 def _flags(verdicts: Verdicts | None, posts: Candidates) -> Flags:
     if verdicts is None or not len(posts):
         return NO_FLAGS
-    covered, limited = [], []
-    for row in rows_of(verdicts, posts).tolist():
-        told = {action: rule.name for action, rule in verdicts.told(row)}
-        covered.append(told.get(Action.INTERSTITIAL, ""))
-        limited.append(told.get(Action.LIMITED_ENGAGEMENT, ""))
+    rows = rows_of(verdicts, posts)
+    judged = np.flatnonzero(verdicts.rule[rows] >= 0)
+    if not len(judged):
+        return NO_FLAGS
+    covered, limited = [""] * len(rows), [""] * len(rows)
+    for place in judged.tolist():
+        told = {action: rule.name for action, rule in verdicts.told(int(rows[place]))}
+        covered[place] = told.get(Action.INTERSTITIAL, "")
+        limited[place] = told.get(Action.LIMITED_ENGAGEMENT, "")
     return Flags(covered, limited)
 
 

@@ -62,7 +62,8 @@ def edit_questions(query: Query) -> dict[int, AskEdited]:
     homes = shards_of(served.author_ids, query.router.n_shards)
     return {
         shard: AskEdited(
-            served.post_ids[homes == shard], since_ms, query.viewer.language, query.now_ms
+            *(served.post_ids[homes == shard], since_ms, query.viewer.language, query.now_ms),
+            query.state.muted_keywords,
         )
         for shard in np.unique(homes).tolist()
     }
@@ -74,18 +75,21 @@ def replacements(
     """The instructions of an answer, from what shards answered to `edit_questions`.
 
     Edits before the last visit were told then. A version whose author the viewer must not see
-    any more, or is gone, replaces nothing; visibility has yet to judge the others. Of several
-    versions served of one post each is replaced.
+    any more, or is gone, or whose text holds muted words replaces nothing; visibility has yet to
+    judge the others. Of several versions served of one post each is replaced.
     """
-    old_ids, parts = [], []
+    old_ids, parts, muted = [], [], []
     for shard, edited in answers.items():
         if shard in asked and isinstance(edited, EditedPosts):
             old_ids.append(asked[shard].post_ids[edited.places])
             parts.append(from_found(edited.posts))
+            muted.append(edited.hold_muted)
     if not parts:
         return NOTHING_REPLACED
     found = Replacements(np.concatenate(old_ids), concatenate(parts))
-    found = found.take(filters.known(query, found.posts) & may_see(query, found.posts))
+    own = found.posts.author_ids == query.viewer_id
+    kept = filters.known(query, found.posts) & may_see(query, found.posts)
+    found = found.take(kept & (own | ~np.concatenate(muted)))
     _, served = query.told[AskServedLately]
     place = {post: place for place, post in enumerate(served.post_ids.tolist())}
     order = np.argsort([place[post] for post in found.old_ids.tolist()], kind="stable")

@@ -61,6 +61,8 @@ def not_fatigued(query: Query, candidates: Candidates, follower_ids: Ids | None 
 def not_reported(query: Query, candidates: Candidates) -> Mask:
     """Not by, nor reposts of, authors of whom the viewer reported a post lately."""
     state = query.state
+    if not len(state.feedback_kinds):
+        return np.ones(len(candidates), bool)
     since_ms = query.now_ms - query.settings.windows.negative_ms
     reported = (state.feedback_kinds == Kind.REPORT) & (state.feedback_ms >= since_ms)
     user_ids = np.sort(state.feedback_author_ids[reported])
@@ -94,8 +96,13 @@ class _Feedback(NamedTuple):
         return np.where(at >= 0, self.left[at], 1.0)
 
 
+_NONE = _Feedback(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+
+
 def _feedback(query: Query, settings: FatigueSettings) -> _Feedback:
     state = query.state
+    if not len(state.feedback_kinds):
+        return _NONE
     less = state.feedback_kinds == Kind.SHOW_LESS
     user_ids, at_ms = state.feedback_author_ids[less], state.feedback_ms[less]
     days = np.maximum(query.now_ms - at_ms, 0) // DAY_MS

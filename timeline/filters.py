@@ -16,8 +16,8 @@ def known(query: Query, candidates: Candidates) -> Mask:
 
 def not_protected(query: Query, candidates: Candidates) -> Mask:
     """Posts of protected authors stay only for their followers, and for themselves."""
-    follows = np.sort(query.viewer.follows)
-    keep: Mask = ~candidates.author_protected | _in(follows, candidates.author_ids)
+    followed = query.viewer.followed
+    keep: Mask = ~candidates.author_protected | _in(followed, candidates.author_ids)
     keep |= candidates.author_ids == query.viewer_id
     return keep
 
@@ -53,8 +53,7 @@ def not_own(query: Query, candidates: Candidates) -> Mask:
 
 def not_blocked(query: Query, candidates: Candidates) -> Mask:
     """No author, quoted, reposted or replied-to author with a block in either direction."""
-    viewer = query.viewer
-    return _no_author_in(np.union1d(viewer.blocks, viewer.blocked_by), candidates)
+    return _no_author_in(query.viewer.blocked_either_way, candidates)
 
 
 def not_muted(query: Query, candidates: Candidates) -> Mask:

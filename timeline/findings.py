@@ -8,7 +8,7 @@ made of others passes their questions on (`together`), so depth costs no waves.
 
 import logging
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from actors.state import Failed, Question
 from timeline.query import Query
@@ -22,6 +22,43 @@ Answers = Mapping[int, Sequence[Any]]
 Finding = Generator[Questions, Answers, T]
 
 _LOG = logging.getLogger(__name__)
+
+
+class Shared(Generic[T]):
+    """A finding that several others want: it runs once, in the waves of whoever comes first."""
+
+    def __init__(self, finding: Finding[T]) -> None:
+        self._finding: Finding[T] | None = finding
+        self._found: list[T] = []
+        self._over = False
+
+    def result(self) -> Finding[T]:
+        """What was found; raises `LookupError` for those who waited for one that failed."""
+        finding, self._finding = self._finding, None
+        if finding is not None:
+            try:
+                self._found.append((yield from finding))
+            finally:
+                self._over = True
+        while not self._over:
+            yield {}
+        if not self._found:
+            raise LookupError("what was to be shared was not found")
+        return self._found[0]
+
+
+def in_time(query: Query, finding: Finding[T]) -> Finding[T | None]:
+    """A finding that asks nothing more once the query has no time left: None then."""
+    answers: Answers | None = None
+    while True:
+        try:
+            questions = next(finding) if answers is None else finding.send(answers)
+        except StopIteration as done:
+            found: T = done.value
+            return found
+        if query.left_s() <= 0:
+            return None
+        answers = yield questions
 
 
 class _Shared(dict[int, list[Question]]):

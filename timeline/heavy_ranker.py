@@ -4,11 +4,12 @@ import numpy as np
 import numpy.typing as npt
 
 from actors.features.tasks import TASK_NAMES
+from actors.features.weighted_score import weighted_score
 from actors.models import HEAVY_RANKER
 from actors.ranker import NO_RANKER, Ranker, RankerUnavailable
 from timeline.candidates import Candidates, Floats
 from timeline.mixing import best_first
-from timeline.predictions import Predictions, weighted_score
+from timeline.predictions import Predictions
 from timeline.query import Query
 from timeline.ranker_inputs import fetch_inputs
 from timeline.sources.cached import known_scores

@@ -83,6 +83,8 @@ def creator(query: Query, candidates: Candidates) -> Floats:
 def media(query: Query, candidates: Candidates) -> Floats:
     """Of posts with video, and of those with images alone."""
     settings = query.settings.heuristics.factors
+    if settings.image == settings.video == 1:
+        return np.ones(len(candidates), np.float32)
     has_video = _has(candidates, Mark.VIDEO)
     of_images = _where(~has_video & _has(candidates, Mark.IMAGE), settings.image)
     return of_images * _where(has_video, settings.video)
@@ -211,10 +213,14 @@ def _has(candidates: Candidates, mark: Mark) -> Mask:
 
 
 def _where(mask: Mask, factor: float) -> Floats:
+    if factor == 1:
+        return np.ones(len(mask), np.float32)
     return np.where(mask, np.float32(factor), np.float32(1))
 
 
 def _by_side(candidates: Candidates, mask: Mask, within: float, beyond: float) -> Floats:
+    if within == beyond:
+        return _where(mask, within)
     return np.where(_in_network(candidates), _where(mask, within), _where(mask, beyond))
 
 

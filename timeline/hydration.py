@@ -126,7 +126,7 @@ def complete(query: Query, candidates: Candidates) -> Candidates:
     columns["features"][:, N_POST_FEATURES:_N_WITH_VIEWER] = viewer_features(
         columns["author_ids"],
         query.viewer_id,
-        np.sort(viewer.follows),
+        viewer.followed,
         viewer.affine_ids,
         viewer.affinities,
         query.tastes.affine_ids,

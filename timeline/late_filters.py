@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from actors.features.light import ENGLISH_POST, positions_in
+from actors.features.light import positions_in
 from actors.known_labels import KNOWN_LABELS, label_bits
+from actors.post_languages import language_key
 from actors.post_marks import Mark
 from cluster.ids import Ids
 from timeline.candidates import REPLY_TO, ROOT, Candidates, Mask
@@ -132,7 +133,8 @@ def late_filters(source_names: Sequence[str] = ()) -> tuple[LateFilter, ...]:
         LateFilter(
             "languages",
             "own",
-            "out of network: posts in languages other than those the viewer chose",
+            "out of network (in network, too, with `languages_only`): posts in languages other than"
+            " those the viewer chose; reposts by what they show",
             (),
             in_chosen_language,
         ),
@@ -272,29 +274,34 @@ def not_muted_topic(query: Query, candidates: Candidates) -> Mask:
     return ~_in(query.state.muted_topics, candidates.topic_ids)
 
 
-def in_chosen_language(query: Query, candidates: Candidates) -> Mask:
-    """Posts in languages that the viewer chose, where any were chosen.
+def in_chosen_language(query: Query, candidates: Candidates, languages: Ids | None = None) -> Mask:
+    """Posts in languages that the viewer chose, where any were chosen, and in no known one.
 
     Out of network; with the preference `ONLY_LANGUAGES` in network, too, and nowhere where
-    that says no. Candidates tell the viewer's own language, English and others apart: a post in
-    one of the others stays if the viewer chose any of these, and one in no known language does.
+    that says no. `languages` (n,) are those to judge by, else the candidates' own.
     """
-    chosen = set(query.state.languages)
     only = query.state.preferences.get(ONLY_LANGUAGES)
-    if not chosen or only == 0:
-        return np.ones(len(candidates), bool)
-    own = query.viewer.language
-    match = candidates.feature("language_match")
-    same = candidates.feature("same_language") > 0
-    known = same | ((match > 0) & (match < 1))
-    english = known & ~same & (match == np.float32(ENGLISH_POST))
-    keep: Mask = ~known
-    keep |= same & (own in chosen)
-    keep |= english & ("en" in chosen)
-    keep |= known & ~same & ~english & bool(chosen - {own, "en"})
+    keep = _in_languages(query, candidates, languages)
     if only is None:
         keep |= ~_out_of_network(candidates)
     return keep
+
+
+def in_languages_only(query: Query, candidates: Candidates, languages: Ids | None = None) -> Mask:
+    """The same of what the viewer asked for, as timelines ordered by time are: the viewer's
+    languages count only with the preference `ONLY_LANGUAGES`."""
+    if not query.state.preferences.get(ONLY_LANGUAGES):
+        return np.ones(len(candidates), bool)
+    return _in_languages(query, candidates, languages) | _own(query, candidates)
+
+
+def _in_languages(query: Query, candidates: Candidates, languages: Ids | None) -> Mask:
+    chosen = query.state.languages
+    if not chosen or query.state.preferences.get(ONLY_LANGUAGES) == 0:
+        return np.ones(len(candidates), bool)
+    # What names no language is in a language that nobody knows.
+    wanted = np.unique([0, *map(language_key, chosen)])
+    return _in(wanted, candidates.languages if languages is None else languages)
 
 
 def _out_of_network(candidates: Candidates) -> Mask:

@@ -106,7 +106,7 @@ def linked_posts(
     wanted, rows = _wanted(candidates)
     n, m = len(candidates), len(wanted)
     keywords = query.state.muted_keywords
-    columns = {name: values.copy() for name, values in vars(wanted).items()}
+    columns = dict(vars(wanted))
     muted = np.full(n + m, bool(keywords))
     followers = np.zeros((n, NAMED), np.int64)
     answers: dict[int, Any] = {}
@@ -122,7 +122,9 @@ def linked_posts(
         mine, theirs = here[here < n], here[here >= n] - n
         if len(theirs):
             asked = AskPosts(
-                wanted.post_ids[theirs], query.viewer.language, query.now_ms, reputations
+                *(wanted.post_ids[theirs], query.viewer.language, query.now_ms, reputations),
+                wanted.author_ids[theirs],
+                with_features=False,
             )
             ahead.append(_Part(shard, asked, _facts_into(columns, theirs)))
         if keywords:
@@ -141,13 +143,12 @@ def linked_posts(
         viewer_features(
             columns["author_ids"],
             query.viewer_id,
-            np.sort(query.viewer.follows),
+            query.viewer.followed,
             query.viewer.affine_ids,
             query.viewer.affinities,
         )
     )
-    own = np.concatenate([candidates.author_ids, wanted.author_ids]) == query.viewer_id
-    muted &= ~own
+    muted &= every != query.viewer_id
     return Linked(Candidates(**columns), rows, muted[:n], muted[n:], followers, answers)
 
 

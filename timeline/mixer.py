@@ -25,11 +25,11 @@ from actors.post_marks import Mark
 from cluster.mixer_settings import AdsSettings
 from timeline.ads import Ad
 from timeline.candidates import Candidates, Mask
-from timeline.modules import ACCOUNTS, TOPICS, Module
+from timeline.modules import ACCOUNTS, CREATORS, PREVIEW, TOPICS, Module
 
 P = TypeVar("P")
 
-_INSERTED = (ACCOUNTS, TOPICS, "prompt")
+_INSERTED = (PREVIEW, ACCOUNTS, CREATORS, TOPICS, "prompt")
 """Kinds of modules in the published order."""
 
 
@@ -45,6 +45,19 @@ class Neighbour:
     is_post: bool = True
 
 
+@dataclass(frozen=True)
+class Around:
+    """Ads that the viewer was served beside those of a page."""
+
+    since_ad: int | None = None
+    """Posts between the page and the last ad above it; None where a chain had none."""
+    until_ad: int | None = None
+    """Posts between the page and the first ad below it; None where nothing is below."""
+    left_today: int | None = None
+    """How many more ads the viewer may have; None for any number."""
+
+
+NOTHING_AROUND = Around()
 MODULE = Neighbour(is_post=False)
 """An entry that is not a post."""
 
@@ -80,16 +93,16 @@ def mix(
     ads: Sequence[Ad],
     beside: Sequence[Neighbour],
     rules: AdsSettings,
-    since_ad: int | None = None,
+    around: Around = NOTHING_AROUND,
 ) -> list[P | Module | Ad]:
     """A page: its posts in their order, with modules and ads between them.
 
-    `beside` says of each post what `place` has to know; `since_ad` is `place`'s.
+    `beside` says of each post what `place` has to know; `around` is `place`'s.
     """
     page: list[tuple[P | Module | Ad, Neighbour]] = list(zip(posts, beside, strict=True))
     for module in sorted(modules, key=lambda module: _INSERTED.index(module.kind)):
         page.insert(module.position, (module, MODULE))
-    for index, ad in place(ads, [neighbour for _, neighbour in page], rules, since_ad):
+    for index, ad in place(ads, [neighbour for _, neighbour in page], rules, around):
         page.insert(index, (ad, MODULE))
     return [entry for entry, _ in page]
 
@@ -98,25 +111,29 @@ def place(
     ads: Sequence[Ad],
     beside: Sequence[Neighbour],
     rules: AdsSettings,
-    since_ad: int | None = None,
+    around: Around = NOTHING_AROUND,
 ) -> list[tuple[int, Ad]]:
     """At which indices of the finished page ads stand, ascending: to be inserted in this order.
 
-    `beside` are all entries but ads, in order. `since_ad` is how many posts the chain of pages
-    had after its last ad; None where it had none. Of several ads that fit, the one bought for
-    the earliest index comes first, then those for any index in the order given.
+    `beside` are all entries but ads, in order. Of several ads that fit, the one bought for the
+    earliest index comes first, then those for any index in the order given.
     """
-    n_posts = sum(entry.is_post for entry in beside)
+    n_posts = posts_left = sum(entry.is_post for entry in beside)
     most = int(rules.max_share * n_posts / (1 - rules.max_share) + 1e-9)
+    if around.left_today is not None:
+        most = min(most, around.left_today)
     by_index = sorted(ads, key=lambda ad: (ad.position is None, ad.position or 0))
     waiting = [(ad, int(label_bits(*ad.brand_safety))) for ad in by_index]
     by_advertiser: Counter[str] = Counter()
     placed: list[tuple[int, Ad]] = []
     # Before the first ad of a chain so many posts have to stand; before others, the spacing.
+    since_ad, until_ad = around.since_ad, around.until_ad
     wait = rules.min_before if since_ad is None else rules.min_between - since_ad
+    leave = 0 if until_ad is None else rules.min_between - until_ad
     for gap in range(1, len(beside)):
         wait -= beside[gap - 1].is_post
-        if wait > 0 or len(placed) == most:
+        posts_left -= beside[gap - 1].is_post
+        if wait > 0 or posts_left < leave or len(placed) == most:
             continue
         index = gap + len(placed)
         sides = beside[gap - 1], beside[gap]
@@ -135,7 +152,10 @@ def place(
 
 
 def posts_since_ad(page: Sequence[object], before: int | None) -> int | None:
-    """How many posts a chain has after its last ad, once it has this page too; see `place`."""
+    """How many posts stand after the last ad, once `page` stands below what had `before`.
+
+    As `Around.since_ad`.
+    """
     since = before
     for entry in page:
         if isinstance(entry, Ad):
@@ -143,6 +163,19 @@ def posts_since_ad(page: Sequence[object], before: int | None) -> int | None:
         elif since is not None and not isinstance(entry, Module):
             since += 1
     return since
+
+
+def posts_until_ad(page: Sequence[object], below: int | None) -> int:
+    """How many posts stand before the first ad, once `page` stands above what has `below`.
+
+    As `Around.until_ad`; where none is known of, there may be one right below.
+    """
+    until = 0
+    for entry in page:
+        if isinstance(entry, Ad):
+            return until
+        until += not isinstance(entry, Module)
+    return until + (below or 0)
 
 
 def _agree(ad: Ad, excluded: int, side: Neighbour) -> bool:

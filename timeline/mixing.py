@@ -16,11 +16,12 @@ def best_per_author_out_of_network(query: Query, candidates: Candidates) -> Rows
     """Of each author whom the viewer does not follow, the best post of each source."""
     followed = candidates.feature("is_followed") > 0
     order = best_first(candidates)
-    author = IdMap(len(candidates)).get_or_insert(candidates.author_ids)
-    _, first = np.unique((author * _MAX_SOURCES + candidates.source)[order], return_index=True)
-    best = np.zeros(len(order), bool)
-    best[order[first]] = True
-    kept: Rows = np.flatnonzero(best | followed)
+    authors = IdMap(len(candidates))
+    groups = authors.get_or_insert(candidates.author_ids) * _MAX_SOURCES + candidates.source
+    best = np.zeros(len(authors) * _MAX_SOURCES, np.int64)
+    # Of several values for one place the last one written stays.
+    best[groups[order[::-1]]] = order[::-1]
+    kept: Rows = np.flatnonzero(followed | (best[groups] == np.arange(len(groups))))
     return kept
 
 

@@ -1,13 +1,12 @@
-"""What a page may hold beside posts and ads: accounts and topics to follow, prompts, the pill.
+"""What a page may hold beside posts and ads: whom and what to follow, creators, prompts, the pill.
 
-A module is due when every gate is open to it. The gates are the published ones: on, the page,
-the interval since it was served last, and dismissal fatigue.
+A module is due when every gate is open to it (`timeline.gates`).
 """
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,26 +14,32 @@ import numpy.typing as npt
 from actors.stores.id_map import IdMap
 from actors.viewer_state import ViewerState
 from cluster.mixer_settings import (
-    DismissalSettings,
     MixerSettings,
-    ModuleSettings,
     NewPostsSettings,
+    PostPreviewSettings,
     PromptSettings,
     TopicsSettings,
     WhoToFollowSettings,
+    WhoToSubscribeSettings,
 )
 from timeline.candidates import Candidates
-from timeline.findings import ask_together
-from timeline.follow_recommendations.flow import WHO_TO_FOLLOW, recommend
+from timeline.creators import Creators, find_creators, preview
+from timeline.cursors import CursorKind
+from timeline.findings import Finding, Shared, ask_together, in_time
+from timeline.follow_recommendations.flow import WHO_TO_FOLLOW, explore, recommend
 from timeline.follow_recommendations.reasons import reasons_of
 from timeline.follow_recommendations.service import Recommendation
+from timeline.gates import Moment, closed_gate
 from timeline.query import Query
-from timeline.user_state import UserState, user_state
 
-ModuleKind = Literal["who_to_follow", "topics", "prompt"]
+ModuleKind = Literal["who_to_follow", "who_to_subscribe", "post_preview", "topics", "prompt"]
 
 ACCOUNTS: Literal["who_to_follow"] = "who_to_follow"
+CREATORS: Literal["who_to_subscribe"] = "who_to_subscribe"
+PREVIEW: Literal["post_preview"] = "post_preview"
 TOPICS: Literal["topics"] = "topics"
+_SOUGHT = "creators"
+"""What `Query.beside` and a degraded answer call the search that both modules of creators share."""
 _SHARE = 0.6
 """Of the time left, for each wave that finds accounts."""
 _HOUR_MS = 3_600_000
@@ -52,6 +57,8 @@ class Module:
     text: str
     user_ids: tuple[int, ...] = ()
     topic_ids: tuple[int, ...] = ()
+    post_ids: tuple[int, ...] = ()
+    """Of a preview: the post, whose author is the user named."""
     because: tuple[str, ...] = ()
     """Beside the users or topics: why each."""
 
@@ -65,57 +72,6 @@ class Pill:
     """Authors to show."""
     delay_ms: int
     """How long the client waits before it shows the pill."""
-
-
-@dataclass(frozen=True)
-class Moment:
-    """What decides which modules a page may have."""
-
-    product: str
-    now_ms: int
-    state: ViewerState
-    n_follows: int
-    is_new: bool
-    """The viewer is new here, or as good as: new, or active on next to no day."""
-    first_page: bool = True
-
-    @staticmethod
-    def of(query: Query, product: str, *, first_page: bool) -> "Moment":
-        """The moment of a request whose viewer's context was fetched."""
-        state = user_state(query.state, query.now_ms, query.settings.user_states)
-        return Moment(
-            *(product, query.now_ms, query.state, len(query.viewer.follows)),
-            is_new=state <= UserState.NEAR_ZERO,
-            first_page=first_page,
-        )
-
-
-@dataclass(frozen=True)
-class Gate:
-    """A condition of every module."""
-
-    name: str
-    is_open: Callable[[Moment, str, ModuleSettings, DismissalSettings], bool]
-    """Of a moment, a module by name, its settings, and those of dismissals."""
-
-
-def _interval_over(moment: Moment, name: str, rules: ModuleSettings, _: DismissalSettings) -> bool:
-    last_ms = moment.state.modules_ms.get(name)
-    return last_ms is None or moment.now_ms - last_ms >= rules.interval_ms
-
-
-def _fatigue_over(moment: Moment, name: str, _: ModuleSettings, rules: DismissalSettings) -> bool:
-    count, last_ms = moment.state.dismissals.get(name, (0, 0))
-    return moment.now_ms - last_ms >= rules.fatigue_ms * min(count, rules.max_count)
-
-
-GATES: tuple[Gate, ...] = (
-    Gate("on", lambda moment, _, rules, __: rules.on and moment.product in rules.products),
-    Gate("page", lambda moment, _, rules, __: moment.first_page or rules.pages == "all"),
-    Gate("interval", _interval_over),
-    Gate("dismissals", _fatigue_over),
-)
-"""In the order in which they are asked."""
 
 
 @dataclass(frozen=True)
@@ -146,15 +102,8 @@ PROMPTS: tuple[Prompt, ...] = (
 )
 """In the order of their urgency; a page has the first that is due and whose gates are open."""
 
-NAMES = (ACCOUNTS, TOPICS, *(prompt.name for prompt in PROMPTS))
+NAMES = (ACCOUNTS, CREATORS, PREVIEW, TOPICS, *(prompt.name for prompt in PROMPTS))
 """Every module by the name that events give it."""
-
-
-def closed_gate(
-    moment: Moment, name: str, rules: ModuleSettings, dismissals: DismissalSettings
-) -> str | None:
-    """The first gate that is closed to a module; None where it may stand."""
-    return next((g.name for g in GATES if not g.is_open(moment, name, rules, dismissals)), None)
 
 
 def modules_for(
@@ -163,8 +112,8 @@ def modules_for(
     """The modules of a page, in the order in which they are inserted.
 
     `candidates` are posts that the viewer might be shown: their topics are what may be
-    recommended. Shards are asked for accounts to follow only where these are due; where they do
-    not answer, the query notes `who_to_follow`. Without the viewer's context there are none.
+    recommended. Shards are asked for accounts only where these are due; where they do not answer,
+    the query notes `who_to_follow` or `creators`. Without the viewer's context there are none.
     """
     if query.context is None:
         return []
@@ -174,29 +123,68 @@ def modules_for(
     if not closed_gate(moment, ACCOUNTS, rules.who_to_follow, rules.dismissals):
         found = find_accounts(query, rules.who_to_follow)
         made.append(accounts_to_follow(found, rules.who_to_follow))
+    made += modules_of_creators(query, moment)
     if not closed_gate(moment, TOPICS, rules.topics, rules.dismissals):
         made.append(topics_to_follow(candidates, moment.state, rules.topics))
     made.append(prompt_for(moment, rules))
     return [module for module in made if module is not None]
 
 
+def ahead_of_modules(product: str, query: Query) -> dict[str, Finding[Any]]:
+    """What the modules of a page ask of shards, to be asked beside its candidates.
+
+    Accounts to follow, where they are due; whoever seeks accounts for their posts finds them in
+    the same search. Creators, where a module of theirs is due.
+    """
+    rules = query.settings.mixer
+    if query.posts_only or query.context is None:
+        return {}
+    moment = Moment.of(query, product, first_page=is_first_page(query))
+    asking = _asking(query, rules.who_to_follow)
+    wanted: dict[str, Finding[Any]] = {}
+    if not closed_gate(moment, ACCOUNTS, rules.who_to_follow, rules.dismissals):
+        query.explored = Shared(explore(query))
+        finding = recommend(asking, WHO_TO_FOLLOW, rules.who_to_follow.max_items)
+        wanted[ACCOUNTS] = in_time(asking, finding)
+    if due := _of_creators(moment, rules):
+        previews = rules.post_preview if PREVIEW in due else None
+        wanted[_SOUGHT] = in_time(asking, find_creators(query, previews))
+    return wanted
+
+
+def is_first_page(query: Query) -> bool:
+    """Whether nothing of the chain of pages stands above this one."""
+    return query.walk.kind in (None, CursorKind.NEWER)
+
+
 def find_accounts(query: Query, rules: WhoToFollowSettings) -> list[Recommendation]:
-    """Accounts to follow as `GET …/follow-recommendations` tells them, as of the query's time."""
-    # What an exact request answers must not depend on how fast the shards are.
-    by_s = time.monotonic() + rules.budget_ms / 1000 if query.recorded else query.deadline_s
-    asking = replace(
-        query,
-        seed=query.now_ms // _HOUR_MS,
-        deadline_s=min(query.deadline_s, by_s),
-        ahead=None,
-    )
-    finding = recommend(asking, WHO_TO_FOLLOW, rules.max_items)
-    told = ask_together(asking, {ACCOUNTS: finding}, _SHARE)[ACCOUNTS]
+    """Accounts to follow as `GET …/follow-recommendations` tells them, as of the query's time.
+
+    Asks nothing where they were asked for beside the candidates.
+    """
+    if ACCOUNTS in query.beside:
+        told = query.beside[ACCOUNTS]
+    else:
+        asking = _asking(query, rules)
+        finding = recommend(asking, WHO_TO_FOLLOW, rules.max_items)
+        told = ask_together(asking, {ACCOUNTS: finding}, _SHARE)[ACCOUNTS]
     if told is None:
         query.note(ACCOUNTS)
         return []
     columns = told.user_ids.tolist(), told.scores.tolist(), *reasons_of(told)
     return [Recommendation(*row) for row in zip(*columns, strict=True)]
+
+
+def _asking(query: Query, rules: WhoToFollowSettings) -> Query:
+    """The query as it asks for accounts: the same within an hour, and for so long."""
+    # What an exact request answers must not depend on how fast the shards are.
+    by_s = time.monotonic() + rules.budget_ms / 1000 if query.recorded else query.deadline_s
+    return replace(
+        query,
+        seed=query.now_ms // _HOUR_MS,
+        deadline_s=min(query.deadline_s, by_s),
+        ahead=None,
+    )
 
 
 def accounts_to_follow(
@@ -213,6 +201,74 @@ def accounts_to_follow(
         text="Who to follow",
         user_ids=tuple(account.user_id for account in chosen),
         because=tuple(account.reasons[0].text if account.reasons else "" for account in chosen),
+    )
+
+
+def modules_of_creators(query: Query, moment: Moment) -> list[Module]:
+    """A preview, and creators to subscribe to; of each that is due and of which there is enough.
+
+    Asks nothing where creators were asked for beside the candidates.
+    """
+    rules = query.settings.mixer
+    due = _of_creators(moment, rules)
+    if not due:
+        return []
+    if _SOUGHT not in query.beside:
+        finding = find_creators(query, rules.post_preview if PREVIEW in due else None)
+        query.beside |= ask_together(
+            _asking(query, rules.who_to_follow), {_SOUGHT: finding}, _SHARE
+        )
+    found = query.beside[_SOUGHT]
+    if found is None:
+        query.note(_SOUGHT)
+        return []
+    made: list[Module | None] = []
+    if PREVIEW in due:
+        made.append(post_preview(preview(query, found), rules.post_preview))
+    if CREATORS in due:
+        made.append(creators_to_subscribe_to(found, rules.who_to_subscribe))
+    return [module for module in made if module is not None]
+
+
+def _of_creators(moment: Moment, rules: MixerSettings) -> list[str]:
+    """Which of their modules are due."""
+    modules = {PREVIEW: rules.post_preview, CREATORS: rules.who_to_subscribe}
+    return [
+        name
+        for name, its in modules.items()
+        if not closed_gate(moment, name, its, rules.dismissals)
+    ]
+
+
+def post_preview(post: tuple[int, int] | None, rules: PostPreviewSettings) -> Module | None:
+    """The beginning of a post for subscribers; None where there is none."""
+    if post is None:
+        return None
+    return Module(
+        kind=PREVIEW,
+        name=PREVIEW,
+        position=rules.position,
+        text="For subscribers",
+        user_ids=post[1:],
+        post_ids=post[:1],
+        because=("you follow its author",),
+    )
+
+
+def creators_to_subscribe_to(found: Creators, rules: WhoToSubscribeSettings) -> Module | None:
+    """The creators closest to the viewer; None where there are too few."""
+    if len(found.user_ids) < rules.min_items:
+        return None
+    return Module(
+        kind=CREATORS,
+        name=CREATORS,
+        position=rules.position,
+        text="Creators to subscribe to",
+        user_ids=tuple(found.user_ids[: rules.max_items].tolist()),
+        because=tuple(
+            "you engage with their posts" if close else "you follow them"
+            for close in (found.affinities[: rules.max_items] > 0).tolist()
+        ),
     )
 
 

@@ -5,13 +5,15 @@ last visit come in one wave for as many candidates as a page may need; filters t
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
 from actors.features.light import positions_in
+from actors.post_marks import Mark
 from actors.router import shards_of
 from cluster.ids import Ids
+from timeline.balance import wanted_of_sides
 from timeline.candidates import NONE, Candidates, Floats, Mask, concatenate
 from timeline.conversation import (
     ConversationModules,
@@ -48,6 +50,8 @@ from timeline.visibility_rules import RULES
 _RULE_NAMES = tuple(rule.name for rule in RULES)
 
 _ALL = 2**31
+_RESERVE = 10
+"""Fewest posts of either side that facts are fetched of beyond those that a page wants."""
 
 OF_A_PAGE = ("social_context", "duplicate_conversation")
 """Late filters that need the facts of a page, or that nothing found in network needs."""
@@ -74,11 +78,18 @@ class PageFacts:
     context: Verdicts
     """(m,): what visibility says of them as the posts above a reply."""
     replaced: Replacements
+    _asked: list[tuple[Candidates, Linked]] = field(default_factory=list, compare=False)
+    """Whose links were asked for last: several filters ask about the same."""
 
     def of(self, candidates: Candidates) -> Linked:
         """What candidates link to; each must be one of those asked about."""
+        if self._asked and self._asked[0][0] is candidates:
+            return self._asked[0][1]
         order = np.argsort(self.post_ids)
-        return self.linked.take(order[positions_in(self.post_ids[order], candidates.post_ids)])
+        rows = order[positions_in(self.post_ids[order], candidates.post_ids)]
+        linked = self.linked.take(rows)
+        self._asked[:] = [(candidates, linked)]
+        return linked
 
     def buried(self) -> Mask:
         """Linked posts (m,) in whose place a tombstone stands inside a quote."""
@@ -107,8 +118,8 @@ def factors(query: Query, candidates: Candidates) -> list[tuple[str, Floats]]:
 
 def rows_of(verdicts: Verdicts, candidates: Candidates) -> Rows:
     """Where the verdict on each candidate stands."""
-    order = np.argsort(verdicts.post_ids)
-    at: Rows = order[positions_in(verdicts.post_ids[order], candidates.post_ids)]
+    ids, order = verdicts.by_id
+    at: Rows = order[positions_in(ids, candidates.post_ids)]
     return at
 
 
@@ -126,13 +137,13 @@ def page_facts(levels: LevelsOf, more: Sequence[Filter] = ()) -> Refine:
             Filter("duplicate_conversation", not_ancestor),
         ],
         enough=_enough,
-        width=lambda query: 3 * query.limit,
+        width=_width,
         order=_sides_by_turns,
     )
 
 
-def page_facts_of_all(levels: LevelsOf) -> Refine:
-    """The same for all candidates at once, of a timeline in which posts stand alone."""
+def page_facts_of_all(levels: LevelsOf, more: Sequence[Filter] = ()) -> Refine:
+    """The same for all candidates at once, of a timeline ordered by time."""
 
     def prepare(query: Query, candidates: Candidates) -> Candidates:
         return _fetch(levels, query, candidates)
@@ -140,7 +151,7 @@ def page_facts_of_all(levels: LevelsOf) -> Refine:
     return Refine(
         "page_facts",
         prepare=prepare,
-        filters=_safe(),
+        filters=[*_safe(), *more],
         enough=lambda _, __: True,
         width=lambda _: _ALL,
     )
@@ -169,18 +180,33 @@ def explained(source_names: tuple[str, ...], query: Query, candidates: Candidate
     )
 
 
+def reposts_in(
+    languages: Callable[[Query, Candidates, Ids], Mask], query: Query, candidates: Candidates
+) -> Mask:
+    """A filter for `page_facts`: reposts judged by the language of what they show."""
+    rows = _facts(query).of(candidates).rows[:, Link.REPOSTED]
+    posts = _facts(query).linked.posts
+    return languages(query, candidates, np.append(posts.languages, 0)[rows])
+
+
 def _fetch(levels: LevelsOf, query: Query, candidates: Candidates) -> Candidates:
     """Ask for the facts of candidates, beside those of the rounds before."""
     asked = edit_questions(query) if query.page_facts is None else {}
     linked = linked_posts(query, candidates, asked)
     hidden = barred(query, linked)
-    context, reposted_removed, quoted_removed = _judged(levels, query, linked)
+    unheard = _unheard(query, linked)
+    context, reposted_removed, quoted_removed = _judged(levels, query, linked, unheard)
+    not_reposted = hidden
+    if unheard.any():
+        # What cannot be shown above a reply may still be what somebody reposted.
+        not_reposted = np.where(unheard, ~may_see(query, linked.posts) | context.removed, hidden)
+    not_reposted = not_reposted | linked.linked_hold_muted | reposted_removed
     # A repost has nothing of its own to be reposted or answered.
     unfit = ~not_served(query, linked.posts) | (linked.posts.repost_of_ids > 0)
     fresh = PageFacts(
         *(candidates.post_ids, linked, hidden),
         not_above=hidden | context.removed | unfit,
-        not_reposted=((hidden | reposted_removed) & ~_never_arrived(query, linked)) | unfit,
+        not_reposted=not_reposted | unfit,
         quoted_removed=quoted_removed,
         context=context,
         replaced=_replaced(levels, query, replacements(query, asked, linked.beside)),
@@ -189,10 +215,18 @@ def _fetch(levels: LevelsOf, query: Query, candidates: Candidates) -> Candidates
     return candidates
 
 
-def _judged(levels: LevelsOf, query: Query, linked: Linked) -> tuple[Verdicts, Mask, Mask]:
+def _judged(
+    levels: LevelsOf, query: Query, linked: Linked, unheard: Mask
+) -> tuple[Verdicts, Mask, Mask]:
     """What visibility says of linked posts (m,) above a reply, and which it removes, where they
-    stand there, from reposts and from quotes."""
+    stand there, from reposts and from quotes.
+
+    Those that are `unheard` of are judged by what is known of them; whether their authors marked
+    them as sensitive is not, so they are covered as if they had.
+    """
     posts = linked.posts
+    if unheard.any():
+        posts = replace(posts, created_ms=np.where(unheard, 1, posts.created_ms))
     above = np.arange(len(posts))
     reposted = np.flatnonzero(linked.used_as(Link.REPOSTED))
     quoted = np.flatnonzero(linked.used_as(Link.QUOTED))
@@ -204,7 +238,9 @@ def _judged(levels: LevelsOf, query: Query, linked: Linked) -> tuple[Verdicts, M
             np.full(len(quoted), Level.QUOTED, np.uint8),
         ]
     )
-    verdicts = judge(at, query, posts.take(rows))
+    judged = posts.take(rows)
+    judged.marks[: len(above)][unheard] |= np.uint16(Mark.SENSITIVE)
+    verdicts = judge(at, query, judged)
     of_reposts, of_quotes = np.split(verdicts.removed[len(above) :], [len(reposted)])
     removed = np.zeros((2, len(posts)), bool)
     removed[0, reposted], removed[1, quoted] = of_reposts, of_quotes
@@ -254,8 +290,10 @@ def _joined(before: PageFacts, more: PageFacts) -> PageFacts:
 
 
 def _verdicts_of_both(first: Verdicts, then: Verdicts) -> Verdicts:
-    columns = zip(vars(first).items(), vars(then).values(), strict=True)
-    return Verdicts(**{name: np.concatenate([a, b]) for (name, a), b in columns})
+    names = [column.name for column in fields(Verdicts)]
+    return Verdicts(
+        **{name: np.concatenate([getattr(first, name), getattr(then, name)]) for name in names}
+    )
 
 
 def _facts(query: Query) -> PageFacts:
@@ -273,20 +311,14 @@ def _reposts(query: Query, candidates: Candidates) -> Mask:
     return keep_reposts(candidates, facts.of(candidates), facts.not_reposted)
 
 
-def _never_arrived(query: Query, linked: Linked) -> Mask:
-    """Posts (m,) that their shards never heard of, such as what is older than all events.
-
-    They may be reposted where nothing speaks against them: a label, muted words in an edit that
-    did arrive, or something between the viewer and their authors.
-    """
+def _unheard(query: Query, linked: Linked) -> Mask:
+    """Posts (m,) that never arrived, as shards say that did answer: such as what is older than
+    all events. They may be reposted where nothing that is known speaks against them."""
     posts = linked.posts
     silent = [s for s in range(query.router.n_shards) if f"shard_{s}" in query.degraded]
     homes = shards_of(posts.author_ids, query.router.n_shards)
-    unknown: Mask = (posts.created_ms == 0) & ~posts.deleted & ~posts.author_gone
-    unknown &= ~np.isin(homes, silent) & ~(posts.labels > 0).any(axis=1)
-    if unknown.any():
-        unknown &= may_see(query, posts) & ~linked.linked_hold_muted
-    return unknown
+    unheard: Mask = (posts.created_ms == 0) & ~np.isin(homes, silent)
+    return unheard
 
 
 def _quotes(query: Query, candidates: Candidates) -> Mask:
@@ -309,8 +341,20 @@ def _sides_by_turns(query: Query, candidates: Candidates) -> Rows:
     return turned
 
 
+def _width(query: Query) -> int:
+    """As many of either side as a page wants, and half a page more of each, or `_RESERVE`."""
+    return 2 * (max(wanted_of_sides(query)) + max(query.limit // 2, _RESERVE))
+
+
 def _enough(query: Query, candidates: Candidates) -> bool:
-    """Whether a page can be filled from either side alone, or twice from both."""
+    """Whether a page has what it wants of either side, or of one side all that there is."""
+    n, n_asked = len(candidates), len(_facts(query).post_ids)
+    if n >= 2 * query.limit:
+        return True
     n_followed = int(np.count_nonzero(candidates.feature("is_followed") > 0))
-    fewest = min(n_followed, len(candidates) - n_followed)
-    return fewest >= query.limit or len(candidates) >= 2 * query.limit
+    # Sides take turns: less than half are of one only where it has no more.
+    least = n_asked // 2 - (n_asked - n)
+    sides = zip((n_followed, n - n_followed), wanted_of_sides(query), strict=True)
+    return n >= query.limit and all(
+        of_side >= wanted or of_side < least for of_side, wanted in sides
+    )

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from actors.scored_posts import NOTHING_SCORED, ScoredPosts
+from cluster.settings import Settings
 from timeline.ads import Ad
 from timeline.candidates import Candidates
 from timeline.modules import Module, Pill
@@ -33,6 +34,8 @@ class Between:
 
     index: int
     content: Module | Ad
+    name: str
+    """What a `module_served` event calls it."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class Page:
     shown: Candidates = field(repr=False)
     trace: Trace = field(repr=False)
     source_names: list[str] = field(repr=False)
+    settings: Settings = field(repr=False)
+    """What it was made with: those of `arms`, or what was asked for."""
     newer_cursor: str | None = None
     """Asks for what has come since."""
     gap_cursor: str | None = None

@@ -8,10 +8,10 @@ from timeline.ads import Ad
 from timeline.candidates import QUOTE_OF, Candidates, Mask
 from timeline.conversation import ConversationModules
 from timeline.linked import Link, Linked, gone
-from timeline.modules import Module
+from timeline.modules import Module, ModuleKind
 from timeline.reasons import Reason
 
-EntryKind = Literal["post", "conversation", "ad", "who_to_follow", "prompt", "topics", "new_posts"]
+EntryKind = Literal["post", "conversation", "ad", "new_posts"] | ModuleKind
 
 
 @dataclass(frozen=True)

@@ -5,19 +5,27 @@ from functools import partial
 
 from actors.models import HEAVY_RANKER, LIGHT_RANKER, Models
 from actors.ranker import NO_RANKER, Ranker
-from cluster.settings import DAY_MS
 from cluster.switches import Switches
-from timeline import balance, filters, mixing, walks
+from timeline import balance, filters, mixing, threads, walks
 from timeline.edits import newest_versions
+from timeline.experiments import choose_arms
 from timeline.heavy_ranker import best_by_light_ranker, heavy_ranker
 from timeline.hydration import complete, fetch_viewer
-from timeline.late_filters import late_filters, not_muted_topic, subscribed
+from timeline.late_filters import (
+    in_chosen_language,
+    in_languages_only,
+    late_filters,
+    not_muted_topic,
+    subscribed,
+)
+from timeline.modules import ahead_of_modules
 from timeline.page_facts import (
     OF_A_PAGE,
     explained,
     factors,
     page_facts,
     page_facts_of_all,
+    reposts_in,
     visible,
 )
 from timeline.pipeline import (
@@ -31,13 +39,12 @@ from timeline.pipeline import (
     Select,
     Source,
 )
-from timeline.query import Query
 from timeline.scoring import light_ranker
 from timeline.sources.backfill import Backfill
 from timeline.sources.cached import Cached
 from timeline.sources.cr_mixer import CrMixer
 from timeline.sources.follow_recommendations import FollowRecommendations
-from timeline.sources.following import Following
+from timeline.sources.following import Following, own_where_wanted
 from timeline.sources.in_network import InNetwork
 from timeline.sources.list_posts import ListPosts
 from timeline.sources.lists import Lists
@@ -80,7 +87,7 @@ def all_products(models: Models, ranker: Ranker, switches: Switches) -> list[Pip
         for_you(models, ranker, switches),
         following(switches),
         lists(switches),
-        top_posts(models, ranker),
+        top_posts(models, ranker, switches),
     ]
 
 
@@ -92,13 +99,17 @@ def for_you(
     names = [source.name for source in sources]
     windowed = sum(1 << names.index(name) for name in _WINDOWED)
     mixed = sum(1 << names.index(name) for name in ("cr_mixer", "cached"))
-    social_context = Filter("social_context", partial(explained, tuple(names)))
+    viewer = partial(fetch_viewer, ranker=ranker)
+    of_page = [
+        Filter("social_context", partial(explained, tuple(names))),
+        Filter("repost_languages", partial(reposts_in, in_chosen_language)),
+    ]
     return Pipeline(
         FOR_YOU,
         [
-            Prepare("viewer_context", partial(fetch_viewer, ranker=ranker)),
-            Prepare("experiments", partial(choose_arms, switches)),
-            Retrieve("candidates", sources),
+            Prepare("viewer_context", viewer),
+            Prepare("experiments", partial(choose_arms, switches, viewer)),
+            Retrieve("candidates", sources, beside=partial(ahead_of_modules, FOR_YOU)),
             Extend("hydration", complete),
             Filter("unknown_or_deleted", filters.known, safety=True),
             Filter("replaced_by_edit", newest_versions),
@@ -119,15 +130,15 @@ def for_you(
             Score(HEAVY_RANKER, partial(heavy_ranker, ranker)),
             Rescore("heuristics", factors),
             Select("best_per_author", mixing.best_per_author_out_of_network),
-            page_facts(for_you_levels, [social_context]),
+            page_facts(for_you_levels, of_page),
             Select("page", partial(balance.page, names.index("backfill"))),
         ],
     )
 
 
 def following(switches: Switches | None = None) -> Pipeline:
-    """Every post of those the viewer follows, newest first; nothing is ranked."""
-    own = Filter("own_posts", filters.not_own)
+    """Every post of the viewer and those they follow, newest first; nothing is ranked."""
+    own = Filter("own_posts", own_where_wanted)
     return _newest_first(FOLLOWING, Following(), Level.FOLLOWING, switches, [own])
 
 
@@ -144,16 +155,18 @@ def _newest_first(
     more: Sequence[Filter] = (),
 ) -> Pipeline:
     levels = partial(all_at, level)
+    repost_languages = Filter("repost_languages", partial(reposts_in, in_languages_only))
+    viewer = partial(fetch_viewer, with_tastes=False)
     return Pipeline(
         name,
         [
-            Prepare("viewer_context", partial(fetch_viewer, with_tastes=False)),
-            Prepare("experiments", partial(choose_arms, switches)),
-            Retrieve("candidates", [source]),
+            Prepare("viewer_context", viewer),
+            Prepare("experiments", partial(choose_arms, switches, viewer)),
+            Retrieve("candidates", [source], beside=partial(ahead_of_modules, name)),
             Extend("hydration", complete),
             Filter("unknown_or_deleted", filters.known, safety=True),
             Filter("replaced_by_edit", newest_versions),
-            Filter("served", walks.within),
+            Filter("served", walks.unshown),
             Filter("protected", filters.not_protected, safety=True),
             Filter("blocked", filters.not_blocked, safety=True),
             Filter("muted", filters.not_muted, safety=True),
@@ -161,24 +174,9 @@ def _newest_first(
             Filter("negative_feedback", filters.not_disliked),
             Filter("subscription", subscribed),
             Filter("muted_topics", not_muted_topic),
+            Filter("languages", in_languages_only),
             *more,
-            page_facts_of_all(levels),
-            Select("page", walks.newest_first),
+            page_facts_of_all(levels, [repost_languages]),
+            Select("page", threads.newest_entries),
         ],
     )
-
-
-def choose_arms(switches: Switches | None, query: Query) -> bool:
-    """A `Prepare` stage: the settings of the experiments that the viewer is part of."""
-    if switches is None or not query.own_settings:
-        return True
-    state = query.state
-    age_days = (query.now_ms - state.created_ms) / DAY_MS if state.created_ms else None
-    chosen = switches.for_viewer(
-        query.viewer_id,
-        country=state.country,
-        language=query.viewer.language,
-        account_age_days=age_days,
-    )
-    query.settings, query.arms = chosen.settings, chosen.arms
-    return True

@@ -26,6 +26,8 @@ from timeline.predictions import Predictions
 from timeline.user_state import is_light, user_state
 
 if TYPE_CHECKING:
+    from timeline.findings import Shared
+    from timeline.follow_recommendations.flow import Explored
     from timeline.page_facts import PageFacts
     from timeline.visibility import Verdicts
 
@@ -48,6 +50,9 @@ class Query:
     """On the monotonic clock."""
     chain: npt.NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
     """Hashes of the posts that earlier pages of this cursor chain served, sorted."""
+    carried: npt.NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
+    """Ordered by time: hashes of posts that stood above replies on earlier pages though they
+    belong to the part of time that is asked for, sorted."""
     own_settings: bool = True
     """Whether experiments may still choose the settings for this viewer."""
     arms: tuple[str, ...] = ()
@@ -86,6 +91,13 @@ class Query:
     """What was fetched for the best candidates before any of them is shown."""
     ahead: FactsAhead | None = None
     """Facts of posts, asked for before all candidates are known; None where nobody wants them."""
+    posts_only: bool = False
+    """Whether nothing but posts is wanted."""
+    beside: dict[str, Any] = field(default_factory=dict)
+    """What was asked in the candidates' waves for what is no candidate, by who asked; None for
+    what was not found."""
+    explored: "Shared[Explored | None] | None" = None
+    """What all sources of accounts find, where more than one finding of this request wants it."""
 
     applied: list[Applied] = field(default_factory=list)
     """How far the shards asked had applied the log, wave by wave: a replay that answers each

@@ -70,6 +70,8 @@ def reasons_of(query: Query, shown: Candidates, source_names: list[str]) -> list
     found: list[list[Reason]] = []
     for author, followed, affine, sources, source, engines, signal, users, kinds in columns:
         mine: list[Reason] = []
+        if author == query.viewer_id:
+            mine.append(Reason("own_post", (author,), "you wrote it"))
         if followed:
             mine.append(Reason("followed_author", (author,), "you follow the author"))
         mine += _proof_reasons(users, kinds)
@@ -102,6 +104,8 @@ def _signal_reasons(signal: int, signal_id: int) -> list[Reason]:
 
 def _proof_reasons(users: list[int], kinds: list[int]) -> list[Reason]:
     """The reasons of one post's proofs; users are 0 where there is no more proof."""
+    if not any(users):
+        return []
     by_kind: dict[int, list[int]] = {code: [] for code in _KIND_OF_CODE}
     for user, kind in zip(users, kinds, strict=True):
         if user and kind in by_kind:

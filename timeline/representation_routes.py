@@ -1,19 +1,16 @@
 """The routes under which HTTP asks about representations."""
 
 import time
-from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
 from cluster.problems import invalid
 from timeline import representation_answers as answers
+from timeline.answered import Run, answered
 from timeline.pair_scoring import Side
 from timeline.parameters import Id, Limit
 from timeline.representations import Representations
-
-Run = Callable[[Callable[[], bytes]], Awaitable[bytes]]
-"""Does work of a request away from the event loop."""
 
 Size = Annotated[Limit, Query(description="Items, 1 to 100.")]
 Author = Annotated[
@@ -39,7 +36,7 @@ def representation_routes(representations: Representations, run: Run) -> APIRout
             told = representations.similar_users(user_id, limit, arrived_s)
             return answers.similar_users_json(told)
 
-        return await _answered(run, make)
+        return await answered(run, make)
 
     @router.get(
         "/v1/posts/{post_id}/similar",
@@ -54,7 +51,7 @@ def representation_routes(representations: Representations, run: Run) -> APIRout
             told = representations.similar_posts(post_id, author_id, limit, arrived_s)
             return answers.similar_posts_json(told)
 
-        return await _answered(run, make)
+        return await answered(run, make)
 
     @router.get(
         "/v1/users/{user_id}/communities",
@@ -68,7 +65,7 @@ def representation_routes(representations: Representations, run: Run) -> APIRout
         def make() -> bytes:
             return answers.communities_json(representations.communities(user_id, arrived_s))
 
-        return await _answered(run, make)
+        return await answered(run, make)
 
     @router.get(
         "/v1/score",
@@ -91,13 +88,9 @@ def representation_routes(representations: Representations, run: Run) -> APIRout
         def make() -> bytes:
             return answers.score_json(representations.score(left, right, arrived_s))
 
-        return await _answered(run, make)
+        return await answered(run, make)
 
     return router
-
-
-async def _answered(run: Run, make: Callable[[], bytes]) -> Response:
-    return Response(await run(make), media_type="application/json")
 
 
 def _side(prefix: str, user_id: int | None, post_id: int | None, author_id: int | None) -> Side:

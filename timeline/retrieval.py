@@ -1,6 +1,7 @@
 """All sources asked at once, and what they found merged."""
 
 import time
+from typing import Any
 
 import numpy as np
 
@@ -29,11 +30,13 @@ def retrieve(stage: Retrieve, query: Query) -> tuple[Candidates, dict[str, Found
     took_ms: dict[str, float] = {}
     versions, n_shards = query.versions, query.router.n_shards
     query.ahead = FactsAhead(query.viewer.language, query.now_ms, versions, n_shards)
-    named = {
+    named: dict[str, Finding[Any]] = {
         name: _noted(query, stage.sources[number].find(query), name, took_ms)
         for name, number in asked.items()
     }
-    found = ask_together(query, named, stage.share)
+    beside = stage.beside(query) if stage.beside else {}
+    found = ask_together(query, {**named, **beside}, stage.share)
+    query.beside = {name: found.pop(name) for name in beside}
     parts = {n: part.of_source(asked[n]) for n, part in found.items() if part is not None}
     merged = first_copies(concatenate(list(parts.values()))) if parts else NONE
     did: dict[str, FoundBy] = {}

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from actors.features.binned import BinnedModel, LightRanker
 from actors.features.tasks import TASK_NAMES
+from actors.features.weighted_score import EPSILON
 from actors.models import HEAVY_RANKER, LIGHT_RANKER
-from timeline.predictions import EPSILON
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 Told = Mapping[str, Any]
@@ -145,7 +145,7 @@ def _by_heavy_ranker(row: int, arrays: Arrays, weights: Mapping[str, float]) -> 
     """What the heavy ranker predicted, and what each adds to the score, the heaviest first.
 
     The score is `scale` times the sum of what they add, plus `offset`; see
-    `predictions.weighted_score`.
+    `actors.features.weighted_score`.
     """
     if PREDICTED not in arrays:
         return {}

@@ -33,12 +33,16 @@ from cluster.settings import Settings
 from cluster.validation import check_batch
 from timeline.edits import without_stale
 from timeline.explain import half_precision, pack_trace
-from timeline.modules import Module
 from timeline.pages import Page
 from timeline.sources.cached import to_cache
 
 SAMPLE = 0.05
 """Share of the candidates found but not shown whose features are kept too."""
+SHAPING = {
+    *("for_you", "sources", "windows", "graph", "heavy_ranker"),
+    *("heuristics", "visibility", "mixer", "products", "user_states", "switches"),
+}
+"""Settings that shape timelines."""
 
 _LOG = logging.getLogger(__name__)
 _CAPACITY = 48
@@ -50,17 +54,12 @@ _TRACE_TIMEOUT_S = 1.0
 
 
 def settings_version(settings: Settings) -> str:
-    """A short name for the settings that shape timelines."""
-    shaping = settings.model_dump_json(
-        include={
-            *("for_you", "sources", "windows", "graph", "heavy_ranker"),
-            *("heuristics", "visibility", "mixer", "products", "user_states", "switches"),
-        }
-    )
+    """A short name for the settings that shape timelines, an arm's as any others."""
+    shaping = settings.model_dump_json(include=SHAPING)
     return hashlib.blake2b(shaping.encode(), digest_size=6).hexdigest()
 
 
-def served_events(pages: Sequence[Page], version: str) -> pa.Table:
+def served_events(pages: Sequence[Page]) -> pa.Table:
     """A `served` event for every item of the pages: who, what, where on the page, and by what."""
     shown = [page.shown for page in pages]
     counts = [len(candidates) for candidates in shown]
@@ -89,27 +88,26 @@ def served_events(pages: Sequence[Page], version: str) -> pa.Table:
             "position": positions,
             "source": pa.array(sources, pa.string()),
             "model_version": each([p.model_version or None for p in pages], pa.string()),
-            "settings_version": each([version] * len(pages), pa.string()),
+            "settings_version": each([settings_version(p.settings) for p in pages], pa.string()),
             "experiment_arm": each([",".join(page.arms) or None for page in pages], pa.string()),
         }
     )
 
 
 def module_events(pages: Sequence[Page]) -> pa.Table | None:
-    """A `module_served` event for every module of the pages; None where there is none."""
+    """A `module_served` event for every module and ad of the pages; None where there is none."""
     rows = [
         {
             "kind": int(Kind.MODULE_SERVED),
             "time_ms": page.now_ms,
             "actor_id": page.viewer_id,
-            "name": one.content.name,
+            "name": one.name,
             "surface": page.product,
             "request_id": page.request_id,
             "position": one.index,
         }
         for page in pages
         for one in page.between
-        if isinstance(one.content, Module)
     ]
     return pa.Table.from_pylist(rows, _MODULE_COLUMNS) if rows else None
 
@@ -161,19 +159,17 @@ def served_features(pages: Sequence[Page], sample: float, rng: np.random.Generat
     return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
 
 
-def features_record(
-    pages: Sequence[Page], version: str, sample: float, rng: np.random.Generator
-) -> bytes:
+def features_record(pages: Sequence[Page], sample: float, rng: np.random.Generator) -> bytes:
     """Features as served, of the light ranker and, where it scored, of the heavy one.
 
     For the features lane, with those of a `sample` of what was found and not shown.
     """
     light = served_features(pages, sample, rng)
-    return light + pack_pages(logged_pages(pages, version, sample, rng))
+    return light + pack_pages(logged_pages(pages, sample, rng))
 
 
 def logged_pages(
-    pages: Sequence[Page], version: str, sample: float, rng: np.random.Generator
+    pages: Sequence[Page], sample: float, rng: np.random.Generator
 ) -> list[LoggedPage]:
     """What the heavy ranker was given for what was served, and for a sample of the rest."""
     logged = []
@@ -196,7 +192,7 @@ def logged_pages(
                 viewer_id=page.viewer_id,
                 time_ms=page.now_ms,
                 model_version=predictions.version,
-                settings_version=version,
+                settings_version=settings_version(page.settings),
                 applied=predictions.applied,
                 post_ids=post_ids,
                 author_ids=found.author_ids,
@@ -235,7 +231,6 @@ class Recorder:
         self._clock = clock
         self._dropped = dropped
         self._sample = sample
-        self._version = settings_version(settings)
         self._rng = np.random.default_rng()
         self._pages: queue.Queue[Page | None] = queue.Queue(_CAPACITY)
         self._waiting: dict[str, Page] = {}
@@ -302,7 +297,7 @@ class Recorder:
         self._tell_shards(pages)
         told = [page for page in pages if len(page.shown) or page.between]
         served = [page for page in told if len(page.shown)]
-        tables = [served_events(served, self._version) if served else None, module_events(told)]
+        tables = [served_events(served) if served else None, module_events(told)]
         events = [table for table in tables if table is not None]
         if not events:
             return
@@ -317,7 +312,7 @@ class Recorder:
         payloads = {lane: encode(batch) for lane, batch in lanes.items()}
         if served:
             payloads[features_lane(self._settings)] = features_record(
-                served, self._version, self._sample, self._rng
+                served, self._sample, self._rng
             )
         if not payloads:
             return

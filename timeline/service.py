@@ -141,7 +141,7 @@ class Service:
         """A page of For You as it is and as it would be; see `WhatIf.compare`."""
         now_ms = exactly.now_ms or self._as_of_ms or self._clock()
 
-        def make(settings: Settings, sources_off: frozenset[str]) -> Page:
+        def make(settings: Settings | None, sources_off: frozenset[str]) -> Page:
             within_s = self.settings.http.deadline_ms / 1000
             return self._timelines.page(
                 Asked(
@@ -154,7 +154,7 @@ class Service:
                 )
             )
 
-        return self._what_if.compare(asked, self.settings, make, operator=operator)
+        return self._what_if.compare(asked, make, operator=operator)
 
     def take_in(self, body: bytes, media_type: str, *, history: bool, trusted: bool) -> Ingested:
         """Ingest a body of events; `trusted` ones may activate artifacts.

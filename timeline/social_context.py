@@ -48,6 +48,7 @@ def social_contexts(
     """
     near = in_network(query, shown)
     followers = linked.follower_ids if linked else np.zeros((len(shown), 0), np.int64)
+    topics = frozenset(query.state.followed_topics.tolist())
     found: list[Reason | None] = []
     columns = zip(
         near.tolist(),
@@ -64,7 +65,9 @@ def social_contexts(
             continue
         lines = [reason for reason in why if reason.kind in LIKED_BY]
         if not is_near:
-            lines += _followed_by(who) + _topic(query, topic)
+            lines += _followed_by(who)
+            if topic and topic in topics:
+                lines.append(Reason("topic", (), f"on topic {topic}, which you follow"))
         lines += [
             Reason(*_OF_SOURCES[name][:1], (), _OF_SOURCES[name][1])
             for number, name in enumerate(source_names)
@@ -111,9 +114,3 @@ def _followed_by(followers: list[int]) -> list[Reason]:
     verb = "follows" if len(who) == 1 else "follow"
     people = " and ".join(str(user) for user in who)
     return [Reason("followed_by", who, f"{people}, whom you follow, {verb} the author")]
-
-
-def _topic(query: Query, topic: int) -> list[Reason]:
-    if not topic or not np.isin(topic, query.state.followed_topics):
-        return []
-    return [Reason("topic", (), f"on topic {topic}, which you follow")]

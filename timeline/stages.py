@@ -2,9 +2,9 @@
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -80,6 +80,8 @@ class Retrieve(Stage):
     """Of the time then left, what each wave may take."""
     off: frozenset[str] = frozenset()
     """Sources that are not asked, though they keep their numbers."""
+    beside: Callable[[Query], Mapping[str, Finding[Any]]] | None = None
+    """What else travels with the sources' questions; found, it is in `Query.beside`."""
 
 
 @dataclass(frozen=True)

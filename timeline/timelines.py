@@ -16,12 +16,14 @@ from cluster.switches import Switches
 from timeline import products
 from timeline.ad_sources import ads_source
 from timeline.cursors import CursorKind, Cursors, Walk
-from timeline.dressing import ancestors_of, between, dressed
+from timeline.dressing import ancestors_of, between, dressed, laid_out
 from timeline.modules import Pill, new_posts_pill
 from timeline.pages import Item, Page
 from timeline.pipeline import Pipeline
 from timeline.quality_factor import QualityFactors
 from timeline.query import Query
+from timeline.rules_off import check_rules_off
+from timeline.threads import places_above
 from timeline.walks import PageCursors, cursors_of_ordered, cursors_of_ranked
 
 SCALED = ("in_network", "user_tweet_entity_graph", "cr_mixer", "follow_recommendations")
@@ -50,7 +52,7 @@ class Asked:
     since_ms: int | None = None
     """Top posts: since when; None: since the viewer's last visit."""
     settings: Settings | None = None
-    """Others than the viewer's own."""
+    """Others than the viewer's own, which are those of the viewer's experiments."""
     sources_off: Collection[str] = ()
     posts_only: bool = False
     """Nothing is wanted but the posts and their trace."""
@@ -67,6 +69,8 @@ class Timelines:
         cursor_secret: bytes,
         ranker: Ranker = NO_RANKER,
     ) -> None:
+        """Raises `SettingsError` for rules turned off that there are not."""
+        check_rules_off(settings)
         self._settings = settings
         self._router = router
         self._cursors = Cursors(cursor_secret, settings.http.cursor_ttl_s)
@@ -101,15 +105,17 @@ class Timelines:
         if asked.recorded:
             self._widths.learn(trace)
         ordered = product.name in products.ORDERED
-        items = dressed(query, shown, product.source_names, conversations=not ordered)
+        items = dressed(query, shown, product.source_names, ordered=ordered)
         if not items and not ordered and query.context is not None:
             query.reason = query.reason or "nothing_new"
         mixed = [] if asked.posts_only else between(query, product.name, shown, items, self._ads)
         ends = PageCursors()
         if ordered:
-            ends = cursors_of_ordered(number, query, shown)
+            page = laid_out(items, mixed)
+            ends = cursors_of_ordered(number, query, shown, places_above(items), page)
         elif product.name != products.TOP_POSTS:
-            ends = cursors_of_ranked(number, query, shown, ancestors_of(items))
+            page = laid_out(items, mixed)
+            ends = cursors_of_ranked(number, query, shown, ancestors_of(items), page)
         light_version = query.versions.get(LIGHT_RANKER, "")
         timings_ms = trace.timings_ms()
         timings_ms["total"] = round((time.perf_counter() - started) * 1000, 3)
@@ -134,6 +140,7 @@ class Timelines:
             shown=shown,
             trace=trace,
             source_names=product.source_names,
+            settings=query.settings,
             model_version=query.ranked_by or light_version,
             light_version=light_version,
             arms=query.arms,
@@ -163,6 +170,7 @@ class Timelines:
             recorded=asked.recorded,
             widths=self._widths.factors() if asked.recorded else {},
             own_settings=asked.settings is None,
+            posts_only=asked.posts_only,
         )
         query.walk = Walk(list_id=asked.list_id, with_replies=asked.with_replies)
         if asked.since_ms is not None:
@@ -171,7 +179,10 @@ class Timelines:
             cursor = self._cursors.decode(
                 asked.cursor, number, asked.viewer_id, asked.now_ms, asked.list_id
             )
-            query.chain = cursor.chain
+            if asked.product in products.ORDERED:
+                query.carried = cursor.chain
+            else:
+                query.chain = cursor.chain
             query.walk = cursor.walk(with_replies=asked.with_replies)
         return query
 

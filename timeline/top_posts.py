@@ -13,12 +13,14 @@ from actors.ranker import NO_RANKER, Ranker
 from actors.stores.newest_between import Place
 from cluster.ids import MAX_ID
 from cluster.settings import Settings
+from cluster.switches import Switches
 from timeline import filters, mixing, walks
 from timeline.edits import newest_versions
+from timeline.experiments import choose_arms
 from timeline.heavy_ranker import best_by_light_ranker, heavy_ranker
 from timeline.hydration import complete, fetch_viewer
-from timeline.late_filters import late_filters
-from timeline.page_facts import OF_A_PAGE, factors, page_facts, visible
+from timeline.late_filters import in_chosen_language, late_filters
+from timeline.page_facts import OF_A_PAGE, factors, page_facts, reposts_in, visible
 from timeline.pipeline import Extend, Filter, Pipeline, Prepare, Rescore, Retrieve, Score, Select
 from timeline.query import Query
 from timeline.scoring import light_ranker
@@ -30,12 +32,16 @@ from timeline.visibility_actions import Level
 _LEVELS = partial(all_at, Level.TOP_POSTS)
 
 
-def top_posts(models: Models, ranker: Ranker = NO_RANKER) -> Pipeline:
+def top_posts(
+    models: Models, ranker: Ranker = NO_RANKER, switches: Switches | None = None
+) -> Pipeline:
     """Unseen posts of those the viewer follows, and those that they engaged with, best first."""
+    viewer = partial(fetch_viewer, with_cached=False, ranker=ranker)
     return Pipeline(
         "top_posts",
         [
-            Prepare("viewer_context", partial(fetch_viewer, with_cached=False, ranker=ranker)),
+            Prepare("viewer_context", viewer),
+            Prepare("experiments", partial(choose_arms, switches, viewer)),
             Prepare("last_visit", since_last_visit),
             Retrieve("candidates", [InNetwork(), UserTweetEntityGraph()]),
             Extend("hydration", complete),
@@ -55,7 +61,9 @@ def top_posts(models: Models, ranker: Ranker = NO_RANKER) -> Pipeline:
             Select("best_by_light_ranker", best_by_light_ranker),
             Score(HEAVY_RANKER, partial(heavy_ranker, ranker)),
             Rescore("heuristics", factors),
-            page_facts(_LEVELS),
+            page_facts(
+                _LEVELS, [Filter("repost_languages", partial(reposts_in, in_chosen_language))]
+            ),
             Select("page", mixing.page),
         ],
     )

@@ -7,13 +7,12 @@ which nothing is known is dropped, and a rule that raises drops what it was aske
 
 import logging
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from cluster.ids import Ids
-from cluster.visibility_settings import VisibilitySettings
 from timeline.candidates import Candidates, Floats, Mask
 from timeline.query import Query
 from timeline.visibility_actions import COLLECTED, REMOVALS, Action, Level, Rule
@@ -51,6 +50,12 @@ class Verdicts:
 
     def __len__(self) -> int:
         return len(self.action)
+
+    @cached_property
+    def by_id(self) -> tuple[Ids, npt.NDArray[np.int64]]:
+        """The posts' ids, sorted, and the row of each."""
+        order = np.argsort(self.post_ids)
+        return self.post_ids[order], order
 
     @property
     def removed(self) -> Mask:
@@ -121,11 +126,12 @@ def judge_facts(levels: Level | Levels, facts: Facts) -> Verdicts:
         asked = facts.remarkable()
     except Exception:  # whatever is missing, the rule that needs it says so
         asked = np.arange(n)
+    of_asked, said = replace(facts, rows=asked), _Said()
     for code in np.flatnonzero(np.bincount(at)).tolist():
         level = Level(code)
-        rows = asked[at[asked] == code]
-        if len(rows):
-            _judge_level(level, replace(facts, rows=rows), verdicts)
+        here = np.flatnonzero(at[asked] == code)
+        if len(here):
+            _judge_level(level, of_asked, here, said, verdicts)
     verdicts.collected[verdicts.removed] = _NONE
     down = verdicts.collected[:, _COLUMN[Action.DOWN_RANK]] >= 0
     verdicts.down_rank[down] = facts.settings.down_rank
@@ -143,12 +149,6 @@ def all_at(level: Level, candidates: Candidates) -> Levels:
     return np.full(len(candidates), level, np.uint8)
 
 
-def unknown_rules(settings: VisibilitySettings) -> list[str]:
-    """Names in `rules_off` that are no rule, or one that no setting turns off."""
-    free = {rule.name for rule in RULES if not rule.hard}
-    return [name for name in settings.rules_off if name not in free]
-
-
 def _nothing_said(post_ids: Ids, levels: Levels) -> Verdicts:
     n = len(post_ids)
     return Verdicts(
@@ -162,26 +162,40 @@ def _nothing_said(post_ids: Ids, levels: Levels) -> Verdicts:
     )
 
 
-def _judge_level(level: Level, facts: Facts, verdicts: Verdicts) -> None:
-    """Write the verdicts on the rows of `facts`, all of one level."""
-    rows = facts.rows
+class _Said(dict[int, Mask | None]):
+    """Whom rules hold for among the posts asked about, by place; None for nobody."""
+
+    def of(self, place: int, line: Rule, facts: Facts) -> Mask | None:
+        """What a rule says, asked once for all levels. Raises whatever it raises."""
+        if place not in self:
+            holds = line.when(facts)
+            if holds.shape != facts.none.shape:
+                raise ValueError(f"{holds.shape} verdicts on {facts.none.shape} posts")
+            self[place] = holds if holds is not facts.none and holds.any() else None
+        return self[place]
+
+
+def _judge_level(
+    level: Level, facts: Facts, here: npt.NDArray[np.int64], said: _Said, verdicts: Verdicts
+) -> None:
+    """Write the verdicts on those of the posts of `facts` that are `here`, all of one level."""
+    rows = facts.rows[here] if isinstance(facts.rows, np.ndarray) else here
     action, rule = verdicts.action[rows], verdicts.rule[rows]
     collected, failed = verdicts.collected[rows], verdicts.failed[rows]
     for place, line, bits in _table(level, facts.settings.rules_off):
         try:
             if bits and not bits & facts.present:
                 continue
-            holds = line.when(facts)
-            if holds.shape != action.shape:
-                raise ValueError(f"{holds.shape} verdicts on {action.shape} posts")
+            of_all = said.of(place, line, facts)
         except Exception as error:
             # Nobody knows for whom it would have held, and what it guards comes first.
             _LOG.error("visibility rule %s failed: %r", line.name, error)
             left = ~np.isin(action, REMOVALS)
             action[left], rule[left], failed[left] = Action.DROP, place, True
             break
-        if holds is facts.none:
+        if of_all is None:
             continue
+        holds = of_all[here]
         first = holds & (rule < 0)
         np.putmask(action, first, line.action)
         np.putmask(rule, first, place)

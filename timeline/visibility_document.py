@@ -17,8 +17,9 @@ Made by `python -m timeline.visibility_document`; a test compares.
 Each surface asks its rules in the order below. The first that holds is the verdict. Context,
 limits, a lower rank and *no ads* may hold beside it: of each of these the first rule that says it
 counts. What is removed has nothing beside it. A post of which nothing is known is dropped, and a
-rule that fails drops every post that it was asked about. Whichever surface asks, viewers have
-their own posts judged by the rules of `own`.
+rule that fails drops every post that it was asked about. A repost of a post that never arrived is
+judged by what is known of that post and its author, and covered as if marked as sensitive.
+Whichever surface asks, viewers have their own posts judged by the rules of `own`.
 
 What covers a post for the followers of its author removes it where posts are recommended.
 

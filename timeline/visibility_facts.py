@@ -131,7 +131,7 @@ class Facts:
     @cached_property
     def followed(self) -> Mask:
         """The viewer follows the author."""
-        return _in(np.sort(self._viewer.follows), self.author_ids)
+        return _in(self._viewer.followed, self.author_ids)
 
     @cached_property
     def subscribed(self) -> Mask:

@@ -18,6 +18,7 @@ from cluster.switches import SwitchError, overridden
 from timeline.explain import Explained, pack_trace
 from timeline.pages import Page
 from timeline.parameters import Limit
+from timeline.rules_off import wrong_rules
 from timeline.score_parts import ModelOf
 
 FOR_READERS = (
@@ -29,8 +30,9 @@ time, and what keeps posts from being shown are for the scope admin."""
 MAX_CHANGES = 100
 _WEIGHTS = "heavy_ranker.weights."
 
-Make = Callable[[Settings, frozenset[str]], Page]
-"""Makes the page with settings, and without the sources named; always the same for the same."""
+Make = Callable[[Settings | None, frozenset[str]], Page]
+"""Makes the page with settings, None for the viewer's own, and without the sources named; always
+the same for the same."""
 
 
 class Asked(BaseModel):
@@ -85,19 +87,19 @@ class WhatIf:
         self._source_names = source_names
         self._light_ranker = light_ranker
 
-    def compare(
-        self, asked: Asked, settings: Settings, make: Make, *, operator: bool
-    ) -> dict[str, Any]:
-        """Both pages and what moved, as a `WhatIfAnswer`; `settings` are the viewer's own.
+    def compare(self, asked: Asked, make: Make, *, operator: bool) -> dict[str, Any]:
+        """Both pages and what moved, as a `WhatIfAnswer`.
 
-        Raises `ProblemError` for changes that cannot be made, and for those that only an
-        `operator` may ask for.
+        What is changed are the viewer's own settings, those of the experiments that the viewer
+        is part of; whether a change fits is known once a page was made with these. Raises
+        `ProblemError` for changes that cannot be made, and for those that only an `operator` may
+        ask for.
         """
-        changes = _changes(asked)
-        other = _changed(settings, changes, operator=operator)
-        both = (("before", settings), ("after", other))
-        off = self._off(asked)
-        pages = make(settings, frozenset()), make(other, off)
+        changes, off = _changes(asked), self._off(asked)
+        own = make(None, frozenset())
+        other = _changed(own.settings, changes, operator=operator)
+        both = (("before", own.settings), ("after", other))
+        pages = own, make(other, off)
         before, after = (
             Explained(pack_trace(page, self._kinds[page.product]), self._light_ranker)
             for page in pages
@@ -112,6 +114,7 @@ class WhatIf:
         return {
             "user_id": str(pages[0].viewer_id),
             "now_ms": pages[0].now_ms,
+            "experiment_arms": list(own.arms),
             "changed": {
                 path: {name: _plain(_value(of, path)) for name, of in both}
                 for path, _ in changes.values()
@@ -202,7 +205,9 @@ def _changed(
         if not operator and not f"{path}.".startswith(tuple(f"{one}." for one in FOR_READERS)):
             for_operators.append(FieldError(name, "needs the scope admin"))
         try:
-            found = _value(overridden(settings, {path: value}), path)
+            changed = overridden(settings, {path: value})
+            errors += [FieldError(name, wrong) for wrong in wrong_rules(changed.visibility)]
+            found = _value(changed, path)
             if isinstance(found, float) and not math.isfinite(found):
                 errors.append(FieldError(name, f"must be finite, got {found}"))
         except SwitchError as error:

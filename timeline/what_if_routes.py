@@ -1,6 +1,6 @@
 """The route under which HTTP asks what other settings would have shown."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -9,11 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cluster.http_edge import BodyReader
 from cluster.problems import ProblemError
-from timeline.parameters import Exactly, Id
+from timeline.answered import Run, answered
+from timeline.callers import Exact, Scopes, User
+from timeline.parameters import Exactly
 from timeline.what_if import Asked, asked_of
 
-Run = Callable[[Callable[[], bytes]], Awaitable[bytes]]
-"""Does work of a request away from the event loop."""
 Compare = Callable[[int, Asked, Exactly, bool], dict[str, Any]]
 """The comparison for a user: what is asked, the instant and seed, and whether an operator asks."""
 
@@ -23,6 +23,7 @@ _MEDIA_TYPE = "application/json"
 _EXAMPLE: dict[str, Any] = {
     "user_id": "1033",
     "now_ms": 1700258400000,
+    "experiment_arms": ["fewer_strangers:control"],
     "changed": {"heavy_ranker.weights.is_replied": {"before": 13.5, "after": 0.0}},
     "sources_off": [],
     "before": {
@@ -110,6 +111,8 @@ class WhatIfAnswer(BaseModel):
 
     user_id: str
     now_ms: int
+    experiment_arms: list[str]
+    """Of the viewer, whose settings these change."""
     changed: dict[str, dict[str, Any]]
     """Setting → its value before and after."""
     sources_off: list[str]
@@ -118,9 +121,8 @@ class WhatIfAnswer(BaseModel):
     moved: list[Moved]
 
 
-def what_if_routes(compare: Compare, run: Run, exactly: Any, scopes: Any) -> APIRouter:
-    """One way to ask. `exactly` and `scopes` are the dependencies that give an `Exactly` and the
-    scopes of a caller who may read; they guard the route."""
+def what_if_routes(compare: Compare, run: Run) -> APIRouter:
+    """One way to ask; it guards itself."""
     router = APIRouter(tags=["timelines"])
     reader = BodyReader(MAX_BODY_BYTES)
 
@@ -137,12 +139,7 @@ def what_if_routes(compare: Compare, run: Run, exactly: Any, scopes: Any) -> API
             }
         },
     )
-    async def what_if(
-        request: Request,
-        user_id: Id,
-        exact: Exactly = exactly,
-        given: frozenset[str] = scopes,
-    ) -> Response:
+    async def what_if(request: Request, user_id: User, exact: Exact, scopes: Scopes) -> Response:
         """A page of For You made twice, as it is and with other weights, settings or sources.
 
         Both are made of the same instant and leave nothing behind. Settings other than weights,
@@ -153,7 +150,7 @@ def what_if_routes(compare: Compare, run: Run, exactly: Any, scopes: Any) -> API
             raise ProblemError("unsupported-media-type", f"Content-Type must be {_MEDIA_TYPE}")
         async with reader.body(request.receive, request.headers.get("content-length")) as body:
             asked = asked_of(body)
-        answer = await run(lambda: orjson.dumps(compare(user_id, asked, exact, "admin" in given)))
-        return Response(answer, media_type=_MEDIA_TYPE)
+        operator = "admin" in scopes
+        return await answered(run, lambda: orjson.dumps(compare(user_id, asked, exact, operator)))
 
     return router

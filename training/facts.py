@@ -99,7 +99,7 @@ def collect(batches: Iterable[pa.RecordBatch]) -> Facts:
     watched: list[Columns] = []
     for batch in batches:
         kinds = batch.column("kind").to_numpy()
-        impressions.append(_rows(batch, kinds == Kind.IMPRESSION, _SHOWN))
+        impressions.append(_rows(batch, (kinds == Kind.IMPRESSION) & ~_own(batch), _SHOWN))
         served.append(_rows(batch, kinds == Kind.SERVED, _SHOWN))
         posts.append(_rows(batch, kinds == Kind.POST_CREATE, _CREATED))
         told = _TOLD[kinds] & (kinds != Kind.VIDEO_WATCH) | (kinds == Kind.POST_CREATE)
@@ -112,6 +112,16 @@ def collect(batches: Iterable[pa.RecordBatch]) -> Facts:
         _in_order(_stacked(engaged)),
         Posts(*_columns(created, "post_id", "author_id", "time_ms")),
     )
+
+
+def _own(batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
+    """Rows about a post of the actor's own, which is shown in Following but never recommended."""
+    named = batch.schema.names
+    if "actor_id" not in named or "author_id" not in named:
+        return np.zeros(batch.num_rows, bool)
+    same = pc.equal(batch.column("actor_id"), batch.column("author_id")).fill_null(False)
+    own: npt.NDArray[np.bool_] = same.to_numpy(zero_copy_only=False)
+    return own
 
 
 def _rows(batch: pa.RecordBatch, mask: npt.NDArray[np.bool_], schema: pa.Schema) -> pa.Table:

@@ -12,6 +12,10 @@ class TrainingError(ValueError):
     """There is not enough to learn from; the message says what is missing."""
 
 
+class NothingNew(TrainingError):
+    """What there is was learnt from already."""
+
+
 @dataclass(frozen=True)
 class Trained:
     """The artifact that a job wrote."""

@@ -8,7 +8,7 @@ from typing import Protocol, cast
 from cluster.archive import Archive
 from cluster.artifacts import ArtifactStore
 from cluster.settings import DAY_MS, HOUR_MS, Settings
-from training.job import Progress, Trained, TrainingError, silent
+from training.job import NothingNew, Progress, Trained, TrainingError, silent
 
 
 class Train(Protocol):
@@ -85,7 +85,7 @@ def refresh(
     Due is a job whose newest model ended its data longer ago than its cadence, or was made from
     a model that is not the newest any more; `force` runs all. With `until_ms` that instant is
     the present, for jobs and for what counts as fresh. A job with too little to learn from
-    stops no other.
+    stops no other; one that has learnt from all there is counts as fresh.
     """
     for job in jobs:
         if job.name not in names:
@@ -99,7 +99,7 @@ def refresh(
                 settings, archive, artifacts, until_ms=until_ms, progress=_of(job, progress)
             )
         except TrainingError as error:
-            yield Passed(job.name, str(error), fresh=False)
+            yield Passed(job.name, str(error), fresh=isinstance(error, NothingNew))
 
 
 def _of(job: Job, progress: Progress) -> Progress:

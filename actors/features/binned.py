@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from actors.features.age_decay import AgeDecay
+from actors.features.light import ENGLISH_POST, OTHER_LANGUAGE, READS_ENGLISH
 from actors.features.real_graph import home_weight
 from actors.stores.kernels import kernel, writable
 
@@ -134,6 +135,8 @@ class LightRanker:
 
 
 UNTRAINED_VERSION = "untrained"
+_MATCHES = (OTHER_LANGUAGE, READS_ENGLISH, ENGLISH_POST, 1.0)
+"""What `language_match` may be, ascending."""
 
 
 def untrained(names: tuple[str, ...]) -> BinnedModel:
@@ -141,7 +144,8 @@ def untrained(names: tuple[str, ...]) -> BinnedModel:
 
     Weights fall with age like Earlybird's default age decay, and rise with favourites,
     replies, reposts, affinity and social proof. Real Graph's score of an author multiplies
-    the odds as Home does an author's posts.
+    the odds as Home does an author's posts, and a language that is not the viewer's as
+    Earlybird does.
     """
     rising = {
         "favourites": 0.3,
@@ -162,6 +166,11 @@ def untrained(names: tuple[str, ...]) -> BinnedModel:
         elif name == "author_real_graph":
             edges[i] = np.linspace(0, 1, bins + 1)[1:-1]
             weights[i] = np.log(home_weight(np.append(np.float32(0), edges[i])))
+        elif name == "language_match":
+            # Between the values, which are logged with less precision.
+            between = (np.array(_MATCHES[1:]) + _MATCHES[:-1]) / 2
+            edges[i, : len(between)] = between
+            weights[i] = np.log(np.append(_MATCHES, np.ones(bins - len(_MATCHES))))
         elif name in rising:
             edges[i] = np.linspace(0.4, 6.0, bins - 1)
             weights[i] = rising[name] * np.append(0.0, edges[i])

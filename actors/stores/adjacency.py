@@ -31,6 +31,7 @@ from actors.stores.segment_row import (
     NODES,
     SLOTS,
     TARGET_SHIFT,
+    TIME_MASK,
     Row,
     floor_power,
     keys_of,
@@ -148,7 +149,7 @@ def edge_at(row: Row, side: Int, node: Int, position: Int) -> tuple[Int, Int]:
         int64_rows(row[block + INDEX], row[block + NODES], NODE_WIDTH), pool, node, row[EDGES]
     )
     at = slot_of_position(pool, degree, last, position)
-    return pool[at, 0], pool[at, 1] & LOW32
+    return pool[at, 0] & TIME_MASK, pool[at, 1] & LOW32
 
 
 @kernel
@@ -249,7 +250,7 @@ def _read_chains(
         size = floor_power(degree)
         begin = last - (degree - size)
         for at in range(last, begin - 1, -1):
-            time_ms = pool[at, 0]
+            time_ms = pool[at, 0] & TIME_MASK
             if time_ms < oldest:
                 if time_ms + late < oldest:
                     degree = 0

@@ -13,23 +13,31 @@ import numpy.typing as npt
 from actors.stores.id_map import Dense, Ids
 from actors.stores.kernels import kernel
 from actors.stores.raw_memory import Int, acquire_fence, prefetch, release_fence
-from actors.stores.segment_row import BOTH_BIT, KIND_MASK, LOW32, TARGET_SHIFT, floor_power
+from actors.stores.segment_row import (
+    BOTH_BIT,
+    KIND_MASK,
+    LOW32,
+    MARK_SHIFT,
+    TARGET_SHIFT,
+    floor_power,
+    mark_of,
+)
 
 Uint8s = npt.NDArray[np.uint8]
 
 # Columns of a node: its state, newest time, lateness, last edge.
 NODE_WIDTH = 4
-# How many edges before its turn the state of a node is fetched.
-_AHEAD = 16
+# How many edges before its turn the state of a node is fetched, and then the slot it names.
+_AHEAD, _SLOT_AHEAD = 24, 8
 
 
 class EdgeChains:
     """Growing chains; one writer, any number of readers of captured `nodes` and `pool`.
 
     `nodes` int64[capacity, 4]: (degree | slot of the last entry << 32), the newest time, the
-    greatest lateness in ms, the number of the last edge. `pool` int64[slots, 2]: entries (time,
-    word | edge number << 32), and before every chunk but a node's first a header: where its
-    previous one begins.
+    greatest lateness in ms, the number of the last edge. `pool` int64[slots, 2]: entries (time |
+    mark of the other end << 48, word | edge number << 32), and before every chunk but a node's
+    first a header: where its previous one begins.
     """
 
     def __init__(self, expected_nodes: int = 0, expected_slots: int = 0) -> None:
@@ -42,6 +50,7 @@ class EdgeChains:
         n_nodes: int,
         owners: Dense,
         targets: Dense,
+        target_ids: Ids,
         kinds: Uint8s,
         times_ms: Ids,
         sides: Uint8s,
@@ -56,8 +65,8 @@ class EdgeChains:
         done = 0
         while done < len(owners):
             done, self.used = _append(
-                self.nodes, self.pool, self.used, owners, targets, kinds, times_ms, sides,
-                side_bit, first_edge, done,
+                self.nodes, self.pool, self.used, owners, targets, target_ids, kinds, times_ms,
+                sides, side_bit, first_edge, done,
             )  # fmt: skip
             if done < len(owners):
                 # New arrays replace the old, which readers may still be walking; both, for
@@ -75,6 +84,7 @@ def _append(
     used: Int,
     owners: Dense,
     targets: Dense,
+    target_ids: Ids,
     kinds: Uint8s,
     times_ms: Ids,
     sides: Uint8s,
@@ -83,10 +93,12 @@ def _append(
     done: Int,
 ) -> tuple[Int, Int]:
     """Append from position `done` on; stops where the pool would have to grow."""
-    states = nodes.ctypes.data
+    states, slots = nodes.ctypes.data, pool.ctypes.data
     for i in range(done, len(owners)):
         if i + _AHEAD < len(owners):
             prefetch(states + 8 * NODE_WIDTH * np.int64(owners[i + _AHEAD]))
+        if i + _SLOT_AHEAD < len(owners):
+            prefetch(slots + 16 * ((nodes[owners[i + _SLOT_AHEAD], 0] >> 32) + 1))
         if (sides[i] & side_bit) == 0:
             continue
         owner = owners[i]
@@ -105,7 +117,7 @@ def _append(
         word = np.int64(targets[i]) << TARGET_SHIFT | np.int64(kinds[i] & KIND_MASK)
         if sides[i] == 3:
             word |= BOTH_BIT
-        pool[at, 0] = time_ms
+        pool[at, 0] = time_ms | mark_of(target_ids[i]) << MARK_SHIFT
         pool[at, 1] = word | (first_edge + i) << 32
         late = nodes[owner, 1] - time_ms
         if late <= 0 or degree == 0:

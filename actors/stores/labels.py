@@ -47,7 +47,8 @@ class Labels:
     ) -> None:
         """Set labels on or off; `author_ids` say in whose partition each subject is.
 
-        A label given without a value has the value 1.
+        A label given without a value has the value 1. What derives something of labels is told
+        by `_changed`.
         """
         rows = self._table.rows_for(subject_ids, self._names.codes(names).astype(np.int64))
         won = winners(rows, versions, self._table["versions"])
@@ -56,6 +57,11 @@ class Labels:
         self._table["versions"][rows] = versions[won]
         self._table["on"][rows] = on[won]
         self._table["values"][rows] = np.where(values[won] > 0, values[won], 1.0)
+        changed, first = np.unique(subject_ids, return_index=True)
+        self._changed(changed, author_ids[first])
+
+    def _changed(self, subject_ids: Ids, author_ids: Ids) -> None:
+        """Derive again what follows from the labels of subjects, each named once."""
 
     def of(self, subject_id: int) -> dict[str, float]:
         """The labels of one subject and their values, by name."""

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from actors.stores.kernels import kernel, writable
 from actors.stores.posts import PostTable
+from actors.stores.time_heap import rise, sink
 from cluster.ids import MAX_ID, Ids
 
 
@@ -119,7 +120,7 @@ def _newest_between(
             created_ms[row] > after_ms or (created_ms[row] == after_ms and post_ids[row] > after_id)
         ):
             n += 1
-            _rise(heap, n - 1, row, created_ms, post_ids)
+            rise(heap, n - 1, row, True, created_ms, post_ids)
     found = np.empty(limit, np.int64)
     total = scanned = 0
     row = -1
@@ -143,11 +144,11 @@ def _newest_between(
             created_ms[following] > after_ms
             or (created_ms[following] == after_ms and post_ids[following] > after_id)
         ):
-            _sink(heap, n, following, created_ms, post_ids)
+            sink(heap, n, following, True, created_ms, post_ids)
         else:
             n -= 1
             if n > 0:
-                _sink(heap, n, heap[n], created_ms, post_ids)
+                sink(heap, n, heap[n], True, created_ms, post_ids)
     return found[:total].copy(), row if n > 0 else -1
 
 
@@ -155,50 +156,3 @@ def _newest_between(
 def _holds(sorted_ids: npt.NDArray[np.int64], wanted: int) -> bool:
     at = np.searchsorted(sorted_ids, wanted)
     return bool(at < len(sorted_ids) and sorted_ids[at] == wanted)
-
-
-@kernel
-def _newer(
-    a: int, b: int, created_ms: npt.NDArray[np.int64], post_ids: npt.NDArray[np.int64]
-) -> bool:
-    if created_ms[a] != created_ms[b]:
-        return bool(created_ms[a] > created_ms[b])
-    return bool(post_ids[a] > post_ids[b])
-
-
-@kernel
-def _rise(
-    heap: npt.NDArray[np.int64],
-    place: int,
-    row: int,
-    created_ms: npt.NDArray[np.int64],
-    post_ids: npt.NDArray[np.int64],
-) -> None:
-    while place > 0:
-        parent = (place - 1) // 2
-        if not _newer(row, heap[parent], created_ms, post_ids):
-            break
-        heap[place] = heap[parent]
-        place = parent
-    heap[place] = row
-
-
-@kernel
-def _sink(
-    heap: npt.NDArray[np.int64],
-    n: int,
-    row: int,
-    created_ms: npt.NDArray[np.int64],
-    post_ids: npt.NDArray[np.int64],
-) -> None:
-    """Put `row` in the place of the root of the first `n`."""
-    place = 0
-    while 2 * place + 1 < n:
-        child = 2 * place + 1
-        if child + 1 < n and _newer(heap[child + 1], heap[child], created_ms, post_ids):
-            child += 1
-        if not _newer(heap[child], row, created_ms, post_ids):
-            break
-        heap[place] = heap[child]
-        place = child
-    heap[place] = row

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from actors.stores.kernels import kernel, writable
 from actors.stores.posts import PostTable
+from actors.stores.time_heap import precedes, rise, sink
 from cluster.ids import Ids
 
 MAX_SCAN = 1_000
@@ -102,58 +103,11 @@ def _newest(
                 if live and reply_to[row] == 0 and (reposts or repost_of[row] == 0):
                     if n < limit:
                         n += 1
-                        _rise(heap, n - 1, row, created_ms, post_ids)
-                    elif _older(heap[0], row, created_ms, post_ids):
-                        _sink(heap, n, row, created_ms, post_ids)
+                        rise(heap, n - 1, row, False, created_ms, post_ids)
+                    elif precedes(heap[0], row, False, created_ms, post_ids):
+                        sink(heap, n, row, False, created_ms, post_ids)
                 row = nexts[row]
         found[total : total + n] = heap[:n]
         groups[total : total + n] = group
         total += n
     return found[:total].copy(), groups[:total].copy()
-
-
-@kernel
-def _older(
-    a: int, b: int, created_ms: npt.NDArray[np.int64], post_ids: npt.NDArray[np.int64]
-) -> bool:
-    if created_ms[a] != created_ms[b]:
-        return bool(created_ms[a] < created_ms[b])
-    return bool(post_ids[a] < post_ids[b])
-
-
-@kernel
-def _rise(
-    heap: npt.NDArray[np.int64],
-    place: int,
-    row: int,
-    created_ms: npt.NDArray[np.int64],
-    post_ids: npt.NDArray[np.int64],
-) -> None:
-    while place > 0:
-        parent = (place - 1) // 2
-        if not _older(row, heap[parent], created_ms, post_ids):
-            break
-        heap[place] = heap[parent]
-        place = parent
-    heap[place] = row
-
-
-@kernel
-def _sink(
-    heap: npt.NDArray[np.int64],
-    n: int,
-    row: int,
-    created_ms: npt.NDArray[np.int64],
-    post_ids: npt.NDArray[np.int64],
-) -> None:
-    """Put `row` in the place of the root."""
-    place = 0
-    while 2 * place + 1 < n:
-        child = 2 * place + 1
-        if child + 1 < n and _older(heap[child + 1], heap[child], created_ms, post_ids):
-            child += 1
-        if not _older(heap[child], row, created_ms, post_ids):
-            break
-        heap[place] = heap[child]
-        place = child
-    heap[place] = row

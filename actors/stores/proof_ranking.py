@@ -7,15 +7,22 @@ go by newest proof and then post id.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from actors.stores.id_map import Dense, IdMap, Ids
-from actors.stores.kernels import kernel, writable
-from actors.stores.raw_memory import Int
-from actors.stores.top_posts import beats, contains, offer, put_in_order
+from actors.stores.id_map import Dense, Ids
+from actors.stores.kernels import writable
+from actors.stores.proof_choosing import add_up, admit, break_ties, show
+from actors.stores.proof_merging import (
+    add_scores,
+    find_groups,
+    gather,
+    number_groups,
+    posts_in,
+)
+from actors.stores.score_bounds import EVERY_BUCKET, ScoreBounds, falling_floors, with_slack
 
 Uint8s = npt.NDArray[np.uint8]
 Float64s = npt.NDArray[np.float64]
@@ -101,86 +108,119 @@ def rank_proofs(
 
     `seed_ids` int64[s] and `weights` float64[s] are what `seed_indices` point into.
     """
-    merged = _writable(parts[0]) if len(parts) == 1 else merge_proofs(parts)
     seed_ids = writable(seed_ids, np.int64)
     weights = writable(weights, np.float64)
     if seed_ids.shape != weights.shape:
         raise ValueError(f"{len(seed_ids)} seeds have {len(weights)} weights")
+    k = max(k, 0)
     gate = gate or ProofGate()
     post_filter = post_filter or PostFilter()
-    wanted = max(0, min(k, len(merged.post_ids)))
-    best = np.empty(wanted, np.int32)
-    scores, newest_ms = np.empty(wanted), np.empty(wanted, np.int64)
-    post_scores = np.empty(len(merged.post_ids))
-    _score(merged.offsets, merged.seed_indices, weights, post_scores)
-    allowed = post_filter.allowed_author_ids
-    for floor in score_floors(post_scores, k, post_filter):
-        k = _select(
-            merged.post_ids, merged.author_ids, merged.offsets, merged.seed_indices, merged.kinds,
-            merged.times_ms, seed_ids, gate.min_users, gate.kinds_mask,
-            np.array(gate.unions, np.int64), gate.author_kind,
-            _sorted(post_filter.excluded_post_ids), _sorted(post_filter.excluded_author_ids),
-            _sorted(allowed), allowed is not None, post_filter.min_post_id, post_scores, floor,
-            best, scores, newest_ms,
-        )  # fmt: skip
-        if k == wanted:
+    by_author = replace(post_filter, excluded_post_ids=None, min_post_id=0)
+    narrowing = _Narrowing(parts, weights, post_filter)
+    for floor in narrowing.floors(k):
+        merged, scores = narrowing.merged, narrowing.scores
+        # What reaches a floor is not among the posts put aside.
+        is_screened = narrowing.is_screened and floor >= 0.0
+        best = _admitted(
+            merged, scores, floor, seed_ids, gate, by_author if is_screened else post_filter
+        )
+        if len(best) >= k:
             break
-    best, scores, newest_ms = best[:k], scores[:k], newest_ms[:k]
+    best = best[np.argsort(-scores[best])]
+    newest_ms = np.empty(min(k, len(best)), np.int64)
+    break_ties(best, scores, merged.offsets, merged.times_ms, merged.post_ids, newest_ms)
+    best = best[:k]
+    ranks = np.empty(len(weights), np.int64)
+    ranks[np.argsort(-weights, kind="stable")] = np.arange(len(weights))
     room = int((merged.offsets[best + 1] - merged.offsets[best]).sum())
-    offsets = np.zeros(k + 1, np.int32)
-    shown = np.empty(room, np.int32)
-    n = _show(
-        merged.offsets, merged.seed_indices, merged.kinds, weights, best, max_proofs,
-        gate.kinds_mask, offsets, shown,
+    offsets = np.zeros(len(best) + 1, np.int32)
+    seeds, kinds = np.empty(room, np.int32), np.empty(room, np.uint8)
+    times_ms = np.empty(room, np.int64)
+    n = show(
+        merged.offsets, merged.seed_indices, merged.kinds, merged.times_ms, ranks, best,
+        max_proofs, gate.kinds_mask, offsets, seeds, kinds, times_ms,
     )  # fmt: skip
-    shown = shown[:n]
     proofs = Proofs(
-        merged.post_ids[best],
-        merged.author_ids[best],
-        offsets,
-        merged.seed_indices[shown],
-        merged.kinds[shown],
-        merged.times_ms[shown],
+        merged.post_ids[best], merged.author_ids[best], offsets, seeds[:n], kinds[:n], times_ms[:n]
     )
-    return RankedPosts(scores, newest_ms, proofs)
+    return RankedPosts(scores[best], newest_ms, proofs)
 
 
-def score_floors(scores: Float64s, k: int, post_filter: PostFilter | None) -> Iterator[float]:
-    """Falling scores to look down to until k posts pass; the last is −inf.
+class _Narrowing:
+    """Merges of several parts only the posts that may score enough."""
 
-    Most posts score low, so nearly always the first does: it leaves room for excluded posts
-    and for some that fail gates or other filters.
-    """
-    excluded = None if post_filter is None else post_filter.excluded_post_ids
-    enough = k + k // 4 + 64 + (0 if excluded is None else len(excluded))
-    while 2 * enough < len(scores):
-        yield float(score_floor(scores, enough))
-        enough *= 4
-    yield -np.inf
+    def __init__(self, parts: Sequence[Proofs], weights: Float64s, post_filter: PostFilter) -> None:
+        self._parts = [_writable(part) for part in parts]
+        self._weights, self._post_filter = weights, post_filter
+        self.merged = self._parts[0]
+        self.is_screened = False
+        self.scores = np.zeros(0)
+
+    def floors(self, k: int) -> Iterator[float]:
+        """See `ScoreBounds.floors`; before each, `merged` and `scores` are set."""
+        excluded = _ids(self._post_filter.excluded_post_ids)
+        scores = [_scores(part, self._weights) for part in self._parts]
+        if len(self._parts) == 1:
+            self.scores = scores[0]
+            return falling_floors(self.scores, with_slack(k) + len(excluded))
+        bounds = ScoreBounds(self._weights, sum(len(part.seed_indices) for part in self._parts), k)
+        if bounds.scale > 0.0:
+            for part, of_part in zip(self._parts, scores, strict=True):
+                add_scores(part.post_ids, of_part, bounds.scale, bounds.shift, bounds.sums)
+
+        def merge(buckets: Uint8s) -> Float64s:
+            self.merged, table = _merged(self._parts, buckets)
+            self.scores = _scores(self.merged, self._weights)
+            self.is_screened = bounds.scale > 0.0
+            if self.is_screened:
+                # No score is negative.
+                self.scores[find_groups(excluded, table, self.merged.post_ids)] = -1.0
+                self.scores[self.merged.post_ids < self._post_filter.min_post_id] = -1.0
+            return self.scores
+
+        return bounds.floors(excluded, merge)
 
 
 def merge_proofs(parts: Sequence[Proofs]) -> Proofs:
     """One `Proofs` of several that share no (post, seed, kind): seeds live in one shard each."""
-    every = [np.concatenate(columns) for columns in zip(*(
-        (p.post_ids, p.author_ids, np.diff(p.offsets), p.seed_indices, p.kinds, p.times_ms)
-        for p in parts
-    ), strict=True)]  # fmt: skip
-    post_ids, author_ids, counts, seed_indices, kinds, times_ms = every
-    distinct = IdMap(len(post_ids))
-    posts = distinct.get_or_insert(post_ids)
+    return _merged([_writable(part) for part in parts], EVERY_BUCKET)[0]
+
+
+def _merged(parts: Sequence[Proofs], buckets: Uint8s) -> tuple[Proofs, Dense]:
+    """The posts of some buckets with their proofs, and the hash table of them."""
+    kept = [_kept(part, buckets) for part in parts]
+    room = sum(len(of_part) for of_part in kept)
+    table = np.zeros(1 << max(4, (2 * room).bit_length()), np.int32)
+    post_ids, author_ids = np.empty(room, np.int64), np.empty(room, np.int64)
+    offsets, numbers = np.zeros(room + 1, np.int32), [np.empty_like(of_part) for of_part in kept]
+    n = 0
+    for part, of_part, numbers_of_part in zip(parts, kept, numbers, strict=True):
+        n = number_groups(
+            of_part, part.post_ids, part.author_ids, part.offsets, table, n, post_ids,
+            author_ids, offsets[1:], numbers_of_part,
+        )  # fmt: skip
+    offsets = np.cumsum(offsets[: n + 1], dtype=np.int32)
     merged = Proofs(
-        distinct.keys,
-        np.zeros(len(distinct), np.int64),
-        np.zeros(len(distinct) + 1, np.int32),
-        np.empty_like(seed_indices),
-        np.empty_like(kinds),
-        np.empty_like(times_ms),
+        post_ids[:n],
+        author_ids[:n],
+        offsets,
+        np.empty(offsets[-1], np.int32),
+        np.empty(offsets[-1], np.uint8),
+        np.empty(offsets[-1], np.int64),
     )
-    _gather_groups(
-        posts, author_ids, counts, seed_indices, kinds, times_ms, merged.author_ids,
-        merged.offsets, merged.seed_indices, merged.kinds, merged.times_ms,
-    )  # fmt: skip
-    return merged
+    fill = offsets[:-1].copy()
+    for part, of_part, numbers_of_part in zip(parts, kept, numbers, strict=True):
+        gather(
+            of_part, numbers_of_part, part.offsets, part.seed_indices, part.kinds,
+            part.times_ms, offsets, fill, merged.seed_indices, merged.kinds, merged.times_ms,
+        )  # fmt: skip
+    return merged, table
+
+
+def _kept(part: Proofs, buckets: Uint8s) -> Dense:
+    """Positions of the posts in the buckets to look at."""
+    kept = np.empty(len(part.post_ids), np.int32)
+    return kept[: posts_in(part.post_ids, buckets, kept)]
 
 
 def _writable(proofs: Proofs) -> Proofs:
@@ -194,231 +234,32 @@ def _writable(proofs: Proofs) -> Proofs:
     )
 
 
-def _sorted(ids: Ids | None) -> Ids:
-    return np.zeros(0, np.int64) if ids is None else np.sort(np.asarray(ids, np.int64))
+def _ids(ids: Ids | None) -> Ids:
+    return np.zeros(0, np.int64) if ids is None else writable(ids, np.int64)
 
 
-@kernel
-def _gather_groups(
-    posts: Dense,
-    author_ids: Ids,
-    counts: Dense,
-    seed_indices: Dense,
-    kinds: Uint8s,
-    times_ms: Ids,
-    to_authors: Ids,
-    offsets: Dense,
-    to_seeds: Dense,
-    to_kinds: Uint8s,
-    to_times: Ids,
-) -> None:
-    """Bring the groups of each post together, in seed order."""
-    n = len(offsets) - 1
-    for g in range(len(posts)):
-        offsets[posts[g] + 1] += counts[g]
-        if to_authors[posts[g]] == 0:
-            to_authors[posts[g]] = author_ids[g]
-    for v in range(n):
-        offsets[v + 1] += offsets[v]
-    fill = offsets[:-1].copy()
-    e = 0
-    for g in range(len(posts)):
-        v = posts[g]
-        for _ in range(counts[g]):
-            # Runs are in seed order, so inserting from the end moves little.
-            at = fill[v]
-            seed = seed_indices[e]
-            while at > offsets[v] and to_seeds[at - 1] > seed:
-                to_seeds[at] = to_seeds[at - 1]
-                to_kinds[at] = to_kinds[at - 1]
-                to_times[at] = to_times[at - 1]
-                at -= 1
-            to_seeds[at] = seed
-            to_kinds[at] = kinds[e]
-            to_times[at] = times_ms[e]
-            fill[v] += 1
-            e += 1
+def _scores(proofs: Proofs, weights: Float64s) -> Float64s:
+    scores = np.empty(len(proofs.post_ids))
+    add_up(proofs.offsets, proofs.seed_indices, weights, scores)
+    return scores
 
 
-@kernel
-def score_floor(scores: Float64s, count: Int) -> float:
-    """A number that at least `count` scores reach, and not many more; −inf if there are fewer.
-
-    A histogram over the upper 20 bits of the floats, which order as the numbers do, in steps
-    of 1/256 of a score and over 16 powers of two below the greatest.
-    """
-    if count >= len(scores):
-        return -np.inf
-    bits = scores.view(np.int64)
-    top = np.int64(0)
-    for i in range(len(scores)):
-        top = max(top, bits[i])
-    top >>= 44
-    histogram = np.zeros(4096, np.int64)
-    for i in range(len(scores)):
-        histogram[max(0, min(4095, top - (bits[i] >> 44)))] += 1
-    reached = np.int64(0)
-    for step in range(4095):
-        reached += histogram[step]
-        if reached >= count:
-            floor = np.empty(1, np.int64)
-            floor[0] = (top - step if top > step else 0) << 44
-            return float(floor.view(np.float64)[0])
-    return -np.inf
-
-
-@kernel
-def _score(offsets: Dense, seeds: Dense, weights: Float64s, scores: Float64s) -> None:
-    """Each post's sum of weights, added in seed order."""
-    for v in range(len(scores)):
-        score = 0.0
-        for e in range(offsets[v], offsets[v + 1]):
-            score += weights[seeds[e]]
-        scores[v] = score
-
-
-@kernel
-def _select(
-    post_ids: Ids,
-    author_ids: Ids,
-    offsets: Dense,
-    seeds: Dense,
-    kinds: Uint8s,
-    times_ms: Ids,
-    seed_ids: Ids,
-    min_users: Int,
-    kinds_mask: Int,
-    unions: Ids,
-    author_kind: Int,
-    excluded_posts: Ids,
-    excluded_authors: Ids,
-    allowed_authors: Ids,
-    only_allowed: bool,
-    min_post_id: Int,
-    post_scores: Float64s,
-    floor: float,
-    best: Dense,
+def _admitted(
+    proofs: Proofs,
     scores: Float64s,
-    newest: Ids,
-) -> Int:
-    """The best posts with a score of at least `floor`, in order; returns how many, at most k."""
-    k = len(best)
-    if k == 0:
-        return 0
-    size = 0
-    for v in range(len(post_ids)):
-        score = post_scores[v]
-        if score < floor:
-            continue
-        newest_ms = np.int64(-1)
-        for e in range(offsets[v], offsets[v + 1]):
-            newest_ms = max(newest_ms, times_ms[e])
-        # Only what would enter the answer is gated and filtered: few posts are.
-        if size == k and not beats(
-            score, newest_ms, post_ids[v], scores[0], newest[0], post_ids[best[0]]
-        ):
-            continue
-        if (
-            post_ids[v] < min_post_id
-            or contains(excluded_posts, post_ids[v])
-            or contains(excluded_authors, author_ids[v])
-            or (only_allowed and not contains(allowed_authors, author_ids[v]))
-        ):
-            continue
-        if not _passes(
-            offsets[v], offsets[v + 1], seeds, kinds, seed_ids, author_ids[v], min_users,
-            kinds_mask, unions, author_kind,
-        ):  # fmt: skip
-            continue
-        size = offer(scores, newest, best, post_ids, size, score, newest_ms, v)
-    put_in_order(scores, newest, best, post_ids, size)
-    return size
-
-
-@kernel
-def _passes(
-    begin: Int,
-    end: Int,
-    seeds: Dense,
-    kinds: Uint8s,
+    floor: float,
     seed_ids: Ids,
-    author_id: Int,
-    min_users: Int,
-    kinds_mask: Int,
-    unions: Ids,
-    author_kind: Int,
-) -> bool:
-    """The gate (`ProofGate`) of one post's proofs."""
-    if min_users <= 1 and len(unions) == 0:
-        # The common gate: one user other than the author decides.
-        for e in range(begin, end):
-            if (kinds_mask >> kinds[e]) & 1 and (
-                min_users < 1 or kinds[e] == author_kind or seed_ids[seeds[e]] != author_id
-            ):
-                return True
-    counts = np.zeros(16, np.int64)
-    needs = np.full(16, min_users, np.int64)
-    for e in range(begin, end):
-        counts[kinds[e]] += 1
-        if kinds[e] != author_kind and seed_ids[seeds[e]] == author_id:
-            needs[kinds[e]] = min_users + 1
-    for kind in range(16):
-        if (kinds_mask >> kind) & 1 and counts[kind] >= max(1, needs[kind]):
-            return True
-    for mask in unions:
-        users = 0
-        previous = -1
-        for e in range(begin, end):
-            if (mask >> kinds[e]) & 1 and seeds[e] != previous:
-                previous = seeds[e]
-                users += 1
-        if users >= max(1, min_users):
-            return True
-    return False
-
-
-@kernel
-def _show(
-    offsets: Dense,
-    seeds: Dense,
-    kinds: Uint8s,
-    weights: Float64s,
-    best: Dense,
-    max_proofs: Int,
-    kinds_mask: Int,
-    out_offsets: Dense,
-    shown: Dense,
-) -> Int:
-    """Positions of the proofs to show for each best post; returns how many in all."""
-    n = 0
-    heaviest = np.empty(max_proofs, np.int64)
-    for i in range(len(best)):
-        end = offsets[best[i] + 1]
-        users = 0
-        previous = -1
-        for e in range(offsets[best[i]], end):
-            if not (kinds_mask >> kinds[e]) & 1 or seeds[e] == previous:
-                continue
-            previous = seeds[e]
-            weight = weights[previous]
-            if users == max_proofs:
-                if users == 0 or weights[seeds[heaviest[users - 1]]] >= weight:
-                    continue
-                users -= 1
-            # Proofs come in seed order, so equal weights stay in it.
-            at = users
-            while at > 0 and weights[seeds[heaviest[at - 1]]] < weight:
-                heaviest[at] = heaviest[at - 1]
-                at -= 1
-            heaviest[at] = e
-            users += 1
-        for user in range(users):
-            e = heaviest[user]
-            seed = seeds[e]
-            while e < end and seeds[e] == seed:
-                if (kinds_mask >> kinds[e]) & 1:
-                    shown[n] = e
-                    n += 1
-                e += 1
-        out_offsets[i + 1] = n
-    return n
+    gate: ProofGate,
+    post_filter: PostFilter,
+) -> Dense:
+    """Positions of the posts with a score of at least `floor` that pass gate and filters."""
+    allowed = post_filter.allowed_author_ids
+    best = np.empty(len(scores), np.int32)
+    n = admit(
+        proofs.post_ids, proofs.author_ids, proofs.offsets, proofs.seed_indices, proofs.kinds,
+        seed_ids, gate.min_users, gate.kinds_mask, np.array(gate.unions, np.int64),
+        gate.author_kind, np.sort(_ids(post_filter.excluded_post_ids)),
+        np.sort(_ids(post_filter.excluded_author_ids)), np.sort(_ids(allowed)),
+        allowed is not None, post_filter.min_post_id, scores, floor, best,
+    )  # fmt: skip
+    return best[:n]

@@ -1,5 +1,6 @@
 """What kernels need below NumPy: arrays at an address, prefetches, huge pages, store order."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,15 +26,15 @@ def carve(*shapes: tuple[Sequence[int] | int, npt.DTypeLike]) -> list[npt.NDArra
     NumPy asks for huge pages from 4 MiB on. Random reads in many smaller arrays would else
     miss the TLB at nearly every step.
     """
-    ends = [0]
+    ends, sizes = [0], []
     for shape, dtype in shapes:
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        ends.append(ends[-1] + -(-size // _CACHE_LINE_BYTES) * _CACHE_LINE_BYTES)
+        length = math.prod(shape) if isinstance(shape, Sequence) else int(shape)
+        sizes.append(length * np.dtype(dtype).itemsize)
+        ends.append(ends[-1] + -(-sizes[-1] // _CACHE_LINE_BYTES) * _CACHE_LINE_BYTES)
     buffer = np.empty(ends[-1] + _CACHE_LINE_BYTES, np.uint8)
     begin = -buffer.ctypes.data % _CACHE_LINE_BYTES
     carved: list[npt.NDArray[Any]] = []
-    for (shape, dtype), at in zip(shapes, ends, strict=False):
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    for (shape, dtype), at, size in zip(shapes, ends, sizes, strict=False):
         piece = buffer[begin + at : begin + at + size]
         carved.append(piece.view(dtype).reshape(shape))
     return carved
@@ -78,12 +79,21 @@ def _acquire_fence(typing):  # type: ignore[no-untyped-def]
     return types.none(), generate
 
 
+def _lowest_bit(typing, bits):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.int64(types.uint64), generate
+
+
 _to_pointer: Any = intrinsic(_pointer)
 # Ask for the cache line at an address before it is needed. Block by block, that lets the
 # misses of many random reads overlap; any address is harmless.
 prefetch: Any = intrinsic(_prefetch)
 # Other threads see the stores before it no later than the stores after it.
 release_fence: Any = intrinsic(_release_fence)
+# The place of the lowest bit that is set in a uint64; 64 if none is.
+lowest_bit: Any = intrinsic(_lowest_bit)
 # Loads before it happen no later than loads after it.
 acquire_fence: Any = intrinsic(_acquire_fence)
 

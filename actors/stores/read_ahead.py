@@ -19,6 +19,7 @@ from actors.stores.segment_row import (
     INDEX,
     KEYS,
     LOW32,
+    MARKS,
     NODES,
     TARGET_SHIFT,
     floor_power,
@@ -54,6 +55,43 @@ def fetch_entries(rows: Rows, side: Int, nodes: npt.NDArray[np.int32]) -> None:
             at = row[block + ENTRIES] + 16 * (states[nodes[s], 0] >> 32)
             prefetch(at)
             prefetch(at - 64)
+
+
+@kernel
+def fetch_slices(rows: Rows, side: Int, nodes: npt.NDArray[np.int32], limit: Int) -> None:
+    """In place of the second step: fetch all of a node's newest `limit` entries, and marks.
+
+    Slices are short, so hardware that sees where they go would come too late.
+    """
+    block = BLOCK + side * BLOCK_WIDTH
+    left = limit
+    for s in range(len(rows)):
+        row, node = rows[s], nodes[s]
+        if node < 0:
+            continue
+        if row[FORM] == CSR_FORM:
+            offsets = uint32s(row[block + INDEX], row[block + NODES] + 1)
+            begin = np.int64(offsets[node])
+            count = min(left, np.int64(offsets[node + 1]) - begin)
+            _fetch_lines(row[block + ENTRIES] + 8 * begin, 8 * count)
+            if row[block + MARKS] != 0:
+                _fetch_lines(row[block + MARKS] + 2 * begin, 2 * count)
+        else:
+            states = int64_rows(row[block + INDEX], row[block + NODES], NODE_WIDTH)
+            degree, last = states[node, 0] & LOW32, states[node, 0] >> 32
+            # Only the newest chunk, which is half of all; the rest is not worth the walk.
+            count = degree - floor_power(degree) + 1 if degree > 0 else 0
+            count = min(left, count)
+            _fetch_lines(row[block + ENTRIES] + 16 * (last - count + 1), 16 * count)
+        left -= count
+        if left == 0:
+            return
+
+
+@kernel
+def _fetch_lines(address: Int, length: Int) -> None:
+    for at in range(address & -64, address + length, 64):
+        prefetch(at)
 
 
 @kernel

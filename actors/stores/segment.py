@@ -33,6 +33,8 @@ from actors.stores.segment_row import (
     LEFT,
     LIVE_FORM,
     LOW32,
+    MARK_SHIFT,
+    MARKS,
     MAX_MS,
     MAX_SEGMENT_EDGES,
     MIN_MS,
@@ -41,17 +43,19 @@ from actors.stores.segment_row import (
     ROW_WIDTH,
     SLOTS,
     TARGET_SHIFT,
+    TIME_MASK,
     Row,
     floor_power,
     keys_of,
+    mark_of,
 )
 
 Uint8s = npt.NDArray[np.uint8]
 Uint16s = npt.NDArray[np.uint16]
 Columns = dict[str, npt.NDArray[Any]]
 
-# How many nodes before its turn the end of a chain is fetched.
-_AHEAD = 16
+# How many nodes before its turn the end of a chain is fetched, and then the chunks before it.
+_AHEAD, _CHUNK_AHEAD, _NEXT_CHUNK_AHEAD = 48, 32, 16
 
 LEFT_SIDE, RIGHT_SIDE, BOTH_SIDES = 1, 2, 3
 
@@ -157,10 +161,9 @@ class LiveSegment:
             self._authors = authors
         _note_authors(self._authors, posts, author_ids)
         first = self.n_edges
-        self._left.append(len(self._users), users, posts, kinds, times_ms, sides, LEFT_SIDE, first)
-        self._right.append(
-            len(self._posts), posts, users, kinds, times_ms, sides, RIGHT_SIDE, first
-        )
+        rest = (kinds, times_ms, sides)
+        self._left.append(len(self._users), users, posts, post_ids, *rest, LEFT_SIDE, first)
+        self._right.append(len(self._posts), posts, users, user_ids, *rest, RIGHT_SIDE, first)
         self.n_edges += len(users)
         self.min_ms = min(self.min_ms, int(times_ms.min()))
         self.max_ms = max(self.max_ms, int(times_ms.max()))
@@ -184,7 +187,8 @@ def close(segment: Segment) -> Segment:
     """The same edges as CSR, from the last capture of a segment that no longer grows.
 
     Entries are int64 (time − oldest time << 32 | word). A segment that spans 2^32 ms or more
-    keeps the 16 bits above in one more array, so times stay exact to the millisecond.
+    keeps the 16 bits above in one more array, so times stay exact to the millisecond. Of users'
+    entries the marks of the posts stand in an array of their own.
     """
     row = np.zeros(ROW_WIDTH, np.int64)
     row[:BLOCK] = segment.row[:BLOCK]
@@ -192,8 +196,9 @@ def close(segment: Segment) -> Segment:
     n_wide = 1 if segment.max_ms - segment.min_ms >= 2**32 else 0
     live_keys = [segment.arrays[2 + 4 * side] for side in (LEFT, RIGHT)]
     n_entries = [_count(segment.row, side) for side in (LEFT, RIGHT)]
-    authors, *held = carve(
+    authors, marks, *held = carve(
         (len(live_keys[RIGHT]), np.int64),
+        (n_entries[LEFT], np.uint16),
         *(
             layout
             for keys, n in zip(live_keys, n_entries, strict=True)
@@ -213,9 +218,10 @@ def close(segment: Segment) -> Segment:
         slots[:] = 0
         keys[:] = live_keys[side]
         fill_slots(slots, keys)
-        _rewrite(segment.row, side, offsets, entries, high)
+        _rewrite(segment.row, side, offsets, entries, high, marks if side == LEFT else marks[:0])
         _describe(row, side, slots, keys, offsets, entries, high)
-    return Segment(row, (authors, *held))
+    row[BLOCK + LEFT * BLOCK_WIDTH + MARKS] = marks.ctypes.data
+    return Segment(row, (authors, *held, marks))
 
 
 def _describe(
@@ -257,7 +263,12 @@ def _count(row: Row, side: Int) -> Int:
 
 @kernel
 def _rewrite(
-    row: Row, side: Int, offsets: npt.NDArray[np.uint32], entries: Ids, high: Uint16s
+    row: Row,
+    side: Int,
+    offsets: npt.NDArray[np.uint32],
+    entries: Ids,
+    high: Uint16s,
+    marks: Uint16s,
 ) -> None:
     """Copy every chain into its slice, newest arrival first, and sort where that is not order."""
     block = BLOCK + side * BLOCK_WIDTH
@@ -267,11 +278,16 @@ def _rewrite(
     ids = keys_of(row, 1 - side)
     base_ms = row[MIN_MS]
     wide = len(high) > 0
+    marked = len(marks) > 0
     out = np.int64(0)
     offsets[0] = 0
     for node in range(n_nodes):
         if node + _AHEAD < n_nodes:
             prefetch(row[block + ENTRIES] + 16 * (nodes[node + _AHEAD, 0] >> 32))
+        if node + _CHUNK_AHEAD < n_nodes:
+            _fetch_chunk(nodes[node + _CHUNK_AHEAD, 0], pool, 1)
+        if node + _NEXT_CHUNK_AHEAD < n_nodes:
+            _fetch_chunk(nodes[node + _NEXT_CHUNK_AHEAD, 0], pool, 2)
         degree = nodes[node, 0] & LOW32
         last = nodes[node, 0] >> 32
         begin = out
@@ -281,24 +297,44 @@ def _rewrite(
             size = floor_power(degree)
             first = last - (degree - size)
             for at in range(last, first - 1, -1):
-                time_ms = pool[at, 0]
+                time_ms = pool[at, 0] & TIME_MASK
                 if time_ms >= previous_ms:
                     ordered = False
                 previous_ms = time_ms
                 entries[out] = (time_ms - base_ms) << 32 | (pool[at, 1] & LOW32)
                 if wide:
                     high[out] = (time_ms - base_ms) >> 32
+                if marked:
+                    marks[out] = (pool[at, 0] >> MARK_SHIFT) & 0xFFFF
                 out += 1
             degree = size - 1
             if degree > 0:
                 last = pool[first - 1, 0] + (size >> 1) - 1
         offsets[node + 1] = out
         if not ordered:
-            _sort_slice(entries, high, begin, out, ids)
+            _sort_slice(entries, high, marks, begin, out, ids)
 
 
 @kernel
-def _sort_slice(entries: Ids, high: Uint16s, begin: Int, end: Int, ids: Ids) -> None:
+def _fetch_chunk(state: Int, pool: npt.NDArray[np.int64], back: Int) -> None:
+    """Fetch the end of the chunk `back` before a chain's last, all after it having been."""
+    degree, last = state & LOW32, state >> 32
+    for _ in range(back):
+        if degree < 2:
+            return
+        size = floor_power(degree)
+        first = last - (degree - size)
+        degree = size - 1
+        if degree == 0:
+            return
+        last = pool[first - 1, 0] + (size >> 1) - 1
+    prefetch(pool.ctypes.data + 16 * last)
+
+
+@kernel
+def _sort_slice(
+    entries: Ids, high: Uint16s, marks: Uint16s, begin: Int, end: Int, ids: Ids
+) -> None:
     """Sort one node's entries: time, then the other end's id, then kind, all descending."""
     count = end - begin
     wide = len(high) > 0
@@ -315,6 +351,8 @@ def _sort_slice(entries: Ids, high: Uint16s, begin: Int, end: Int, ids: Ids) -> 
         entries[begin + i] = edges[0, i] << 32 | edges[2, i]
         if wide:
             high[begin + i] = edges[0, i] >> 32
+        if len(marks) > 0:
+            marks[begin + i] = mark_of(edges[1, i])
 
 
 @kernel

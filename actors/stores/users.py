@@ -53,6 +53,8 @@ class UserTable:
         )
         self._texts = Texts()
         self.words = Words()
+        self.n_writes = 0
+        """How often anything was written: for those who keep what they made of it."""
 
     def __len__(self) -> int:
         return len(self._table)
@@ -82,6 +84,7 @@ class UserTable:
 
     def write(self, users: pa.RecordBatch, versions: Ids) -> None:
         """Apply user events (`user_create` … `user_delete`), in any order."""
+        self.n_writes += 1
         rows = self._rows_for(users.column("actor_id").to_numpy())
         kinds = users.column("kind").to_numpy()
         table = self._table
@@ -125,6 +128,7 @@ class UserTable:
 
     def restore(self, columns: dict[str, Array | pa.Array]) -> None:
         """Add rows exported by `columns`, of users that this table does not hold."""
+        self.n_writes += 1
         rows = self._rows_for(columns["user_ids"])
         for name, values in columns.items():
             if name in _TEXTS:

@@ -17,6 +17,10 @@ class Words:
         self._words: list[str | None] = [None]
         self._codes: dict[str, int] = {}
 
+    def __len__(self) -> int:
+        """One more than the highest code."""
+        return len(self._words)
+
     def code(self, word: str) -> int:
         """The code of a word, new if need be."""
         code = self._codes.get(word)

@@ -22,6 +22,8 @@ from simulation.feeds import Chronological, Exploring, FeedPolicy, Oracle, Popul
 from simulation.outcomes import Bootstrap, Estimate, Outcomes, Summary
 
 BASELINE, SYSTEM = "chronological", "system"
+LIGHT = "system, light ranker"
+"""Beside a system that has the heavy ranker: all the same without it."""
 EXPLORED = 0.1
 BASELINES: dict[str, FeedPolicy] = {
     BASELINE: Chronological(),
@@ -51,8 +53,9 @@ def run(
 
     The system begins untrained and runs `jobs` at the end of each day. Where more than
     `sessions_per_day` would be served, a panel of users is; the rest has chronological feeds.
-    `heavy` trains the heavy ranker too, and ranks by it. Writes an HTML page to `report_path`
-    and the figures as JSON beside it; everything else is temporary.
+    `heavy` trains the heavy ranker too, and ranks by it; the same system without it is an arm
+    of its own then. Writes an HTML page to `report_path` and the figures as JSON beside it;
+    everything else is temporary.
     """
     began_s = time.perf_counter()
 
@@ -66,26 +69,32 @@ def run(
         tempfile.TemporaryDirectory(prefix="murmuration-closed-loop-") as folder,
         # On matrices this small, threads cost more than they bring.
         threadpool_limits(1, "blas"),
-        _system(settings, Path(folder), jobs, heavy) as system,
+        _system(settings, Path(folder) / "system", jobs, heavy) as system,
     ):
-        base = Society(plan)
-        warm_up(base, system)
+        base = _warm(plan, system)
         panel = int(base.panel.sum())
         say(
             f"{users:,} users, of whom {panel:,} are served; {len(base.world.posts):,} posts so far"
         )
-        for name, policy in [*BASELINES.items(), (SYSTEM, system)]:
+
+        def serve(name: str, society: Society, policy: FeedPolicy) -> None:
             started_s = time.perf_counter()
-            listener = system if name == SYSTEM else None
-            society = base.copied(heard=listener is not None)
+            listener = policy if isinstance(policy, System) else None
             outcomes[name] = []
             for day, found in enumerate(run_arm(society, policy, listener), 1):
                 outcomes[name].append(found)
                 say(f"{name}, day {day}: {found.realised.mean():.2f} favourites' worth a session")
-                for learned in system.learned if listener else []:
+                for learned in listener.learned if listener else []:
                     if learned.day == day:
                         say(f"  {_told(learned)}")
             seconds[name] = round(time.perf_counter() - started_s, 1)
+
+        for name, policy in BASELINES.items():
+            serve(name, base.copied(heard=False), policy)
+        if heavy:
+            with _system(settings, Path(folder) / "light", jobs, False) as light:
+                serve(LIGHT, _warm(plan, light), light)
+        serve(SYSTEM, base, system)
         figures = {
             "plan": asdict(plan) | {"panel": panel, "baseline": BASELINE},
             "arms": _summaries(outcomes, Bootstrap(users, seed)),
@@ -105,6 +114,13 @@ def _system(settings: Settings, folder: Path, jobs: Sequence[str], heavy: bool) 
     if heavy:
         return System(settings, folder, (*jobs, HEAVY_RANKER), RankerHere)
     return System(settings, folder, jobs)
+
+
+def _warm(plan: Plan, system: System) -> Society:
+    """A society of its own, the same for all, of whose first day a system has heard."""
+    society = Society(plan)
+    warm_up(society, system)
+    return society
 
 
 def _summaries(outcomes: dict[str, list[Outcomes]], bootstrap: Bootstrap) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from cluster.settings import DAY_MS, Settings
 from cluster.validation import Checked, check_batch, check_objects
 from simulation.feeds import NOTHING, Moment
 from timeline.pages import Page
-from timeline.served import SAMPLE, features_record, served_events, settings_version
+from timeline.served import SAMPLE, features_record, served_events
 from timeline.timelines import Timelines
 from training.job import Trained
 from training.refresh import JOB_NAMES, refresh
@@ -110,7 +110,6 @@ class System:
             ranker(self._artifacts, settings),
         )
         self._rng = np.random.default_rng(0)
-        self._version = settings_version(settings)
         self._days = 0
         self.learned: list[Learned] = []
         self.notes: Counter[str] = Counter()
@@ -193,12 +192,13 @@ class System:
             if found.get("gate") == _REFUSED:
                 refused = str(found.get("gate_reason", _REFUSED))
             else:
-                self._activate(name, outcome.version, now_ms)
+                self.activate(name, outcome.version, now_ms)
             learned = Learned(self._days, name, outcome.version, refused, seconds, found)
             self.learned.append(learned)
         self._state.expire(now_ms)
 
-    def _activate(self, name: str, version: str, now_ms: int) -> None:
+    def activate(self, name: str, version: str, now_ms: int) -> None:
+        """Make a version serve from an instant on."""
         kind = Kind.ARTIFACT_ACTIVATE.label
         event = {"kind": kind, "name": name, "model_version": version, "time_ms": now_ms}
         self._take_in(check_objects([event], now_ms=now_ms))
@@ -207,8 +207,8 @@ class System:
         """Log what was served, with its features, as the service does."""
         if pages:
             now_ms = max(page.now_ms for page in pages)
-            checked = check_batch(served_events(pages, self._version), now_ms=now_ms)
-            features = features_record(pages, self._version, SAMPLE, self._rng)
+            checked = check_batch(served_events(pages), now_ms=now_ms)
+            features = features_record(pages, SAMPLE, self._rng)
             self._take_in(checked, {features_lane(self._settings): features})
 
     def _take_in(

@@ -206,7 +206,9 @@ def _say_what_next(
     console.print(f"\nThe API with its documentation: {service.address}/docs")
     console.print(f"Tokens: {tokens_path(settings)}\n")
     tokens = json.dumps(str(tokens_path(settings)))
-    line = f"curl -H \"Authorization: Bearer $(awk '/ read/ {{print $1}}' {tokens})\" '{path}'"
+    line = (
+        f"curl -H \"Authorization: Bearer $(awk '$2 == \"read\" {{print $1}}' {tokens})\" '{path}'"
+    )
     console.print(line, soft_wrap=True, markup=False)
     folder = settings.data_dir.name
     console.print(f"\nIt runs on until: murmuration down --data-dir {folder}")

@@ -31,10 +31,18 @@ User = Annotated[int, typer.Argument(min=1, metavar="USER")]
 
 
 def settings_of(data_dir: Path | None, preset: str | None = None) -> Settings:
-    """The settings; and the environment is made Ray's, so whatever imports Ray comes after."""
+    """The settings; and the environment is made Ray's, so whatever imports Ray comes after.
+
+    Raises `SettingsError`.
+    """
     given: dict[str, Any] = {"data_dir": data_dir, "preset": preset}
     settings = load(**{name: value for name, value in given.items() if value is not None})
     ray_environment.prepare(settings)
+    if settings.visibility.rules_off or settings.switches.experiments:
+        # Only what has rules knows their names, and takes a second to import.
+        from timeline.rules_off import check_rules_off
+
+        check_rules_off(settings)
     return settings
 
 

@@ -83,7 +83,8 @@ def _module(one: Mapping[str, Any]) -> str:
     if one["kind"] == "ad":
         ad = one["ad"]
         return f"{_MARGIN}[green]── ad:[/] {escape(' '.join((ad['text'], ad['url'])))}"
-    named = _some(one["user_ids"]) or _some([f"topic {topic}" for topic in one["topic_ids"]])
+    named = _some([f"post {post}" for post in one.get("post_ids", ())])
+    named = named or _some(one["user_ids"]) or _some([f"topic {t}" for t in one["topic_ids"]])
     text = escape(f"{one['text']}: {named}" if named else one["text"])
     return f"{_MARGIN}[green]── {one['name']}:[/] {text}"
 

@@ -28,8 +28,9 @@ def train(
     """Run one job, or `all`, and activate what they made in two phases; yields what became of
     each.
 
-    `force` False passes over models that are fresh. Raises `TrainingError` for a name that no
-    job has, and where the one job asked for has too little to learn from.
+    `force` False passes over models that are fresh, and over what cannot be trained yet. Raises
+    `TrainingError` for a name that no job has, and where the one job asked for has too little to
+    learn from.
     """
     if name not in (ALL, *JOB_NAMES):
         raise TrainingError(f"no job is called {name!r}; there are: {ALL}, {', '.join(JOB_NAMES)}")
@@ -49,7 +50,7 @@ def train(
         )
         for outcome in outcomes:
             if not isinstance(outcome, Trained):
-                if name != ALL and not outcome.fresh:
+                if force and name != ALL and not outcome.fresh:
                     raise TrainingError(outcome.reason)
                 yield {"name": outcome.name, "version": None, "passed": outcome.reason}
                 continue

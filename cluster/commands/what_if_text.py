@@ -20,6 +20,9 @@ def print_what_if(console: Console, found: Mapping[str, Any], *, moved: int | No
     changes += [f"{name} were not asked" for name in found["sources_off"]]
     title = f"For You of user {found['user_id']}, if {' and '.join(changes)}"
     console.print(title, style="bold", highlight=False, soft_wrap=True, markup=False)
+    if found["experiment_arms"]:
+        arms = ", ".join(found["experiment_arms"])
+        console.print(f"experiments: {arms}", highlight=False, soft_wrap=True, markup=False)
     before, after = found["before"], found["after"]
     table = Table("place", "as it is", "source", "as it would be", "source")
     for place, (one, other) in enumerate(zip_longest(before["items"], after["items"]), 1):

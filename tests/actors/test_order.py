@@ -32,7 +32,7 @@ def deliveries(draw: st.DrawFn, **world: Any) -> tuple[list[Event], list[list[Ev
     return events, batches
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(deliveries(), st.sampled_from([1, 3]))
 def test_within_the_window_order_and_repetition_do_not_matter(
     delivery: tuple[list[Event], list[list[Event]]], n_shards: int
@@ -53,7 +53,7 @@ def histories(draw: st.DrawFn) -> tuple[list[Event], list[list[Event]]]:
     return events, cut(draw, draw(st.permutations(events)))
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(histories())
 def test_imported_history_may_come_in_any_order(
     history: tuple[list[Event], list[list[Event]]],
@@ -66,7 +66,7 @@ def test_imported_history_may_come_in_any_order(
     assert answers(shuffled) == answers(ordered)
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(worlds(), worlds())
 def test_past_the_window_late_events_are_refused_and_counted(
     events: list[Event], late: list[Event]

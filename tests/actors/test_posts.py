@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 
 from actors.features.light import LABELS, POST_FEATURES
 from actors.features.reputation import Reputations
+from actors.known_labels import label_bits
 from actors.post_labels import SORTS, PostLabels
 from actors.posts import PostsKind
 from actors.stores.posts import N_LABELS, PostTable
 from cluster.events import Kind
-from tests.worlds import NOW_MS, USERS, Clock, Event, empty_states, states_of
+from tests.worlds import NOW_MS, USERS, Clock, Event, apply, empty_states, states_of
 
 AUTHOR, OTHER = USERS[0], USERS[1]
 
@@ -167,3 +168,51 @@ def test_roots_begin_conversations_that_anybody_may_read() -> None:
         clock.event(Kind.USER_UPDATE, actor_id=OTHER, protected=True),
     ):
         assert posts_of([*events, event]).roots(asked).tolist() == [*expected[:-1], False]
+
+
+def test_of_a_post_that_never_arrived_its_supposed_author_is_told_of() -> None:
+    clock = Clock()
+    wrong = clock.on_post(Kind.CLICK, OTHER, 15, OTHER)
+    events = [
+        clock.post(10, AUTHOR),
+        clock.event(Kind.USER_UPDATE, actor_id=AUTHOR, protected=True),
+        clock.event(Kind.USER_SUSPEND, actor_id=AUTHOR),
+        clock.event(Kind.SAFETY_LABEL, author_id=AUTHOR, label="spam"),
+        label(clock, 16, "gore"),
+        clock.event(Kind.POST_DELETE, post_id=17, author_id=AUTHOR),
+    ]
+    states = empty_states(1)
+    # What comes first decides whose row in the table it is.
+    apply(states, [wrong], offset=1)
+    apply(states, events, offset=2)
+    posts = states[0].posts
+    post_ids = np.array([10, 15, 16, 17, 18])
+    found = posts.hydrate(post_ids, "en", NOW_MS, author_ids=np.full(5, AUTHOR))
+    assert found.post_ids.tolist() == post_ids.tolist()
+    assert (found.created_ms > 0).tolist() == [True] + [False] * 4
+    assert found.author_ids.tolist() == [AUTHOR] * 5
+    assert found.author_protected.all()
+    assert found.author_gone.all()
+    assert found.labels[:, 1].tolist() == [label_bits("spam")] * 5
+    assert found.labels[:, 0].tolist() == [0, 0, label_bits("gore"), 0, 0]
+    assert found.deleted.tolist() == [False, False, False, True, False]
+    # Of others than was asked nothing is said.
+    other = posts.hydrate(post_ids[1:], "en", NOW_MS, author_ids=np.full(4, OTHER))
+    assert not other.author_protected.any()
+    assert not other.author_gone.any()
+    assert not other.labels[:, 1].any()
+    # One that arrived has the author that it has.
+    arrived = posts.hydrate(post_ids[:1], "en", NOW_MS, author_ids=np.array([OTHER]))
+    assert (arrived.author_ids.tolist(), arrived.author_gone.tolist()) == ([AUTHOR], [True])
+
+
+def test_without_features_everything_else_is_told() -> None:
+    clock = Clock()
+    posts = posts_of([clock.post(10, AUTHOR), clock.post(11, OTHER), label(clock, 10, "nsfw")])
+    post_ids = np.array([11, 99, 10])
+    whole = posts.hydrate(post_ids, "en", NOW_MS)
+    found = posts.hydrate(post_ids, "en", NOW_MS, with_features=False)
+    assert found.features.shape == (3, 0)
+    for name, values in vars(whole).items():
+        if name not in ("features", "ranks"):
+            assert getattr(found, name).tolist() == values.tolist(), name

@@ -29,10 +29,14 @@ def test_muted_words_of_newest_versions() -> None:
             clock.post(4, AUTHOR, text="a dog again"),
             clock.post(5, AUTHOR, text="a cat by now", edit_of_id=4),
             clock.event(Kind.POST_EDIT, post_id=1, author_id=AUTHOR, text="no more of it"),
+            # Of 6 the edit came first, of 7 nothing but a favourite.
+            clock.event(Kind.POST_EDIT, post_id=6, author_id=AUTHOR, text="a dog"),
+            clock.on_post(Kind.FAVOURITE, VIEWER, 7, AUTHOR),
         ]
     )
-    asked = AskMutedWords(np.array([1, 2, 3, 4, 5, 99]), ("cat",))
-    assert asked.answer(state).tolist() == [False, False, False, True, True, False]
+    asked = AskMutedWords(np.array([1, 2, 3, 4, 5, 6, 7, 99]), ("cat",))
+    # Of a text that never arrived nobody can say.
+    assert asked.answer(state).tolist() == [False] * 3 + [True] * 2 + [False] + [True] * 2
     nobody = AskMutedWords(np.empty(0, np.int64), ("cat",))
     assert nobody.answer(state).tolist() == []
 

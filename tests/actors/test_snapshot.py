@@ -67,9 +67,10 @@ def restored(
 
 
 def timelines(states: Sequence[ShardState]) -> list[Any]:
-    made = timelines_of(states)
-    pages = [made.for_you(u, 20, now_ms=NOW_MS) for u in USERS]
-    return [shown(p) for p in [*pages, *(made.following(u, 20, now_ms=NOW_MS) for u in USERS)]]
+    """Of two users, of whom one follows another in the newer snapshot alone."""
+    made, users = timelines_of(states), USERS[:2]
+    pages = [made.for_you(u, 20, now_ms=NOW_MS) for u in users]
+    return [shown(p) for p in [*pages, *(made.following(u, 20, now_ms=NOW_MS) for u in users)]]
 
 
 def some_events() -> list[Event]:
@@ -102,7 +103,7 @@ def some_events() -> list[Event]:
     return events
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(worlds(), st.sampled_from([(1, 1), (2, 2), (2, 3), (4, 1), (3, 4)]))
 def test_a_restored_state_answers_the_same(
     tmp_path_factory: pytest.TempPathFactory, events: list[Event], counts: tuple[int, int]

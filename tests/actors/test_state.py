@@ -143,7 +143,7 @@ def test_rows_that_a_snapshot_holds_are_passed_over() -> None:
     assert context(state)["follows"] == [OTHER]
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(worlds(), st.integers(1, 7))
 def test_slices_do_not_show(events: list[Event], slice_rows: int) -> None:
     chosen = Settings(shards={"slice_rows": slice_rows})  # type: ignore[arg-type]

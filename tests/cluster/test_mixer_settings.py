@@ -16,8 +16,12 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "mixing.md"
 
 
 def test_the_published_defaults() -> None:
-    at = {name: getattr(RULES, name).position for name in ("who_to_follow", "topics", "prompt")}
-    assert at == {"who_to_follow": 5, "topics": 7, "prompt": 0}
+    names = ("post_preview", "who_to_follow", "who_to_subscribe", "prompt")
+    assert [getattr(RULES, name).position for name in names] == [3, 5, 7, 0]
+    creators, preview = RULES.who_to_subscribe, RULES.post_preview
+    assert (creators.interval_ms, creators.min_items, creators.max_items) == (108_000_000, 3, 20)
+    assert (preview.interval_ms, preview.max_items, preview.max_found) == (7_200_000, 1, 200)
+    assert (preview.window_ms, preview.products) == (604_800_000, ("for_you",))
     accounts, pill = RULES.who_to_follow, RULES.new_posts
     assert (accounts.interval_ms, accounts.min_items, accounts.max_items) == (108_000_000, 3, 20)
     assert (pill.max_avatars, pill.delay_ms) == (3, 240_000)
@@ -41,6 +45,8 @@ def test_settings_that_change_one_thing_keep_the_rest() -> None:
         {"url": "http://a b"},
         {"min_before": 0},
         {"min_between": 0},
+        {"min_between": 201},
+        {"max_per_day": -1},
         {"max_share": 0.6},
     ],
 )

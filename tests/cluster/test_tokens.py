@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,12 @@ from cluster.tokens import (
     TOKENS_VARIABLE,
     Tokens,
     TokensError,
+    add_token,
     ensure_secret,
     ensure_tokens,
     load_tokens,
+    may_read,
+    of_user,
     tokens_path,
 )
 
@@ -50,6 +54,50 @@ def test_scopes_of_a_file(tmp_path: Path) -> None:
 def test_admin_implies_all(tmp_path: Path) -> None:
     tokens = load_tokens(system(tmp_path, f"{ADA} admin"))
     assert tokens.scopes_of(ADA) == {"write", "read", "admin"}
+
+
+def test_tokens_of_a_user(tmp_path: Path) -> None:
+    tokens = load_tokens(system(tmp_path, f"{ADA} read:user:11\n{BOB} write, read:user:012\n"))
+    ada, bob = tokens.scopes_of(ADA), tokens.scopes_of(BOB)
+    assert ada == {"read:user:11"}
+    assert bob == {"write", "read:user:12"}
+    assert may_read(ada or (), 11)
+    assert [user for user in (1, 11, 12, 111, 2**63 - 1) if may_read(bob or (), user)] == [12]
+
+
+def test_a_users_token_in_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TOKENS_VARIABLE, f"{ADA}:read:user:11,read:user:12;{BOB}:read")
+    tokens = load_tokens(system(tmp_path))
+    assert tokens.scopes_of(ADA) == {"read:user:11", "read:user:12"}
+    assert tokens.scopes_of(BOB) == {"read"}
+
+
+@given(st.integers(1, 2**63 - 1), st.integers(1, 2**63 - 1))
+def test_who_may_read_whom(user: int, other: int) -> None:
+    assert may_read({of_user(user)}, user)
+    assert may_read({of_user(user)}, other) == (user == other)
+    assert may_read({"read"}, user)
+    assert not may_read({"write"}, user)
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        *((f"read:user:{user}", "names no user") for user in ("", "0", "-1", "x", "1.0", "١")),
+        (f"read:user:{2**63}", "names no user"),
+        (f"read:user:{'9' * 5_000}", "names no user"),
+        ("read:11", "did you mean 'read:user:11'"),
+        ("user:11", "did you mean 'read:user:11'"),
+        ("read:user", "did you mean 'read:user:ID'"),
+        ("write:user:11", r"is no scope \(write, read, admin, read:user:ID\)"),
+    ],
+)
+def test_scopes_of_users_that_are_refused(tmp_path: Path, word: str, message: str) -> None:
+    with pytest.raises(TokensError, match=f"line 1: .*{message}"):
+        load_tokens(system(tmp_path, f"{ADA} {word}\n"))
+    with pytest.raises(TokensError, match=message):
+        add_token(tmp_path / "other", [word])
+    assert not (tmp_path / "other").exists()
 
 
 def test_another_file(tmp_path: Path) -> None:
@@ -121,6 +169,42 @@ def test_tokens_are_made_once(tmp_path: Path) -> None:
     tokens = load_tokens(settings)
     assert tokens.scopes_of(lines[0][0]) == {"write"}
     assert len({token for token, _ in lines}) == 3
+
+
+def test_tokens_are_added(tmp_path: Path) -> None:
+    settings = load(data_dir=tmp_path / "new")
+    path = tokens_path(settings)
+    ada = add_token(path, ["read:user:11", "write", "read:user:011"])
+    first = path.read_text()
+    assert len(first.splitlines()) == 5
+    path.write_text(first.rstrip("\n"))
+    bob = add_token(path, ["read:user:12"])
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.read_text() == first + f"{bob} read:user:12\n"
+    tokens = load_tokens(settings)
+    assert tokens.scopes_of(ada) == {"read:user:11", "write"}
+    assert tokens.scopes_of(bob) == {"read:user:12"}
+    path.chmod(0o640)
+    with pytest.raises(TokensError, match="others can read"):
+        add_token(path, ["read"])
+
+
+def test_tokens_added_at_once_are_all_kept(tmp_path: Path) -> None:
+    settings = load(data_dir=tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        users = range(1, 41)
+        made = list(pool.map(lambda user: add_token(tokens_path(settings), [of_user(user)]), users))
+    tokens = load_tokens(settings)
+    assert [tokens.scopes_of(one) for one in made] == [{of_user(user)} for user in users]
+
+
+def test_no_token_is_added_where_no_file_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TOKENS_VARIABLE, f"{ADA}:read")
+    with pytest.raises(TokensError, match=f"{TOKENS_VARIABLE} is set"):
+        add_token(tmp_path / "tokens", ["read"])
+    assert not (tmp_path / "tokens").exists()
 
 
 def test_a_secret_is_made_once(tmp_path: Path) -> None:

@@ -9,7 +9,17 @@ import pytest
 from actors.viewer_state import ViewerState
 from cluster.mixer_settings import AdsSettings
 from tests.timeline.candidate_rows import NOW_MS, query, rows
-from timeline.ads import AD_FREE, Ad, AdsContext, context_of, for_viewer, read_ads, wanted
+from timeline.ads import (
+    AD_FREE,
+    Ad,
+    AdsContext,
+    context_of,
+    for_viewer,
+    left_today,
+    names_of_next,
+    read_ads,
+    wanted,
+)
 
 PLAIN = {"id": "a", "advertiser_id": "x"}
 RULES = AdsSettings()
@@ -152,3 +162,26 @@ def test_what_a_source_is_told() -> None:
     assert speaking.context is not None
     speaking.context = replace(speaking.context, language="fr")
     assert context_of(speaking, "for_you", shown).languages == ("fr",)
+
+
+def test_a_viewer_has_so_many_a_day() -> None:
+    rules = AdsSettings(max_per_day=3)
+    modules_ms: dict[str, int] = {"topics": NOW_MS, "who_to_follow": NOW_MS}
+    told = []
+    # One each six hours: the fourth has to wait for the first to be a day old.
+    for hour in range(0, 60, 6):
+        now_ms = NOW_MS + hour * 3_600_000
+        state = ViewerState(modules_ms=modules_ms)
+        left = left_today(state, now_ms, rules)
+        told.append(left)
+        modules_ms |= dict.fromkeys(names_of_next(min(left, 1), state, now_ms), now_ms)
+    assert told == [3, 2, 1, 0, 1, 1, 1, 0, 1, 1]
+    assert modules_ms.keys() == {"topics", "who_to_follow", "ad_1", "ad_2", "ad_3"}
+    assert left_today(ViewerState(), NOW_MS, rules) == 3
+    assert left_today(ViewerState(modules_ms=modules_ms), now_ms, AdsSettings(max_per_day=0)) == 0
+
+
+def test_ads_served_at_once_have_different_names() -> None:
+    state = ViewerState(modules_ms={"ad_1": NOW_MS - 86_400_000, "ad_2": NOW_MS - 1})
+    assert names_of_next(3, state, NOW_MS) == ["ad_1", "ad_3", "ad_4"]
+    assert names_of_next(0, state, NOW_MS) == []

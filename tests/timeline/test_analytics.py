@@ -18,6 +18,7 @@ from cluster.events import Kind
 from cluster.http_edge import answer_problems
 from cluster.problems import ProblemError
 from cluster.settings import Settings
+from cluster.tokens import Tokens
 from tests.worlds import DAY_MS, NOW_MS, USERS, Clock, Event, PartialRouter, empty_states, states_of
 from timeline.analytics import AuthorAnalytics, CreatorAnalytics, OwnLabels, Reach
 from timeline.analytics_answers import AnalyticsAnswer, OwnLabelsAnswer, analytics_json, labels_json
@@ -27,6 +28,7 @@ from timeline.visibility_effects import effects_of
 
 AUTHOR, FAN, OTHER, GONE, UNKNOWN = USERS[0], USERS[2], USERS[4], USERS[6], 99_999
 SOON_S = 1e9
+TOKEN = "a-token-that-reads"
 MIDNIGHT_MS = NOW_MS // DAY_MS * DAY_MS
 
 
@@ -256,9 +258,10 @@ def client() -> Iterator[TestClient]:
         return await call_next(request)
 
     answer_problems(app, outages=[])
+    app.state.tokens = Tokens({TOKEN: ["read"]})
     analytics = CreatorAnalytics(Settings(), LocalRouter(states_of(a_world())), lambda: NOW_MS)
     app.include_router(analytics_routes(analytics, at_once))
-    with TestClient(app) as made:
+    with TestClient(app, headers={"Authorization": f"Bearer {TOKEN}"}) as made:
         yield made
 
 

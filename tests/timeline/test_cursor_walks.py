@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from timeline.timelines import Asked, Timelines
 
 VIEWER, FOLLOWED = USERS[0], [USERS[2], USERS[5], USERS[3], USERS[6]]
 """The authors live in both shards."""
+AUTHORS, STRANGER = [*FOLLOWED, VIEWER], USERS[4]
 LIST = 71
 MEMBERS = FOLLOWED[:3]
 Step = tuple[Any, ...]
@@ -45,6 +47,8 @@ class World:
         self.states: list[ShardState] = empty_states(2)
         self.timelines: Timelines = timelines_of(self.states)
         self.author_of: dict[int, int] = {}
+        self.root_of: dict[int, int] = {}
+        """Of replies."""
         self.deleted: set[int] = set()
         self.hidden: set[int] = set()
         """Whom the viewer blocked or muted, or is blocked by, right now."""
@@ -73,11 +77,15 @@ class World:
         self.tell(self.clock.event(Kind.POST_DELETE, post_id=post_id, author_id=author))
 
     def happen(self, what: str, who: int, which: int) -> None:
-        author = FOLLOWED[who % len(FOLLOWED)]
+        author = AUTHORS[who % len(AUTHORS)]
+        if what in ("block", "mute", "hear"):
+            author = FOLLOWED[who % len(FOLLOWED)]
         post_id = 100 + which % max(len(self.author_of), 1)
         its_author = self.author_of.get(post_id, 0)
         if what == "post":
             self.post(author)
+        elif what == "strange":
+            self.post(STRANGER)
         elif what == "late":
             self.post(author, late_ms=which)
         elif what == "delete" and its_author:
@@ -85,7 +93,10 @@ class World:
         elif what == "repost" and its_author:
             self.post(author, repost_of_id=post_id, repost_of_author_id=its_author)
         elif what == "reply" and its_author:
-            self.post(author, reply_to_id=post_id, reply_to_author_id=its_author)
+            root = self.root_of.get(post_id, post_id)
+            self.root_of[100 + len(self.author_of)] = root
+            given = {"root_id": root, "root_author_id": self.author_of[root]}
+            self.post(author, reply_to_id=post_id, reply_to_author_id=its_author, **given)
         elif what == "edit" and its_author:
             self.post(its_author, edit_of_id=post_id)
         elif what == "favourite" and its_author:
@@ -114,6 +125,8 @@ class Client:
     newer: str | None = None
     gaps: list[str] = field(default_factory=list)
     shown: list[int] = field(default_factory=list)
+    n_above: int = 0
+    """Posts that stood above others."""
 
     def begin(self) -> None:
         self.show(self.ask(None))
@@ -149,15 +162,16 @@ class Client:
         self.older = page.cursor or self.older
         self.newer = page.newer_cursor or self.newer
         self.gaps += [page.gap_cursor] if page.gap_cursor else []
-        self.shown += [item.post_id for item in page.items]
+        self.shown += standing(page.items)
+        self.n_above += len(standing(page.items)) - len(page.items)
 
     def check(self, items: list[Item]) -> None:
-        post_ids = [item.post_id for item in items]
+        post_ids = standing(items)
         assert len(items) <= self.limit
         assert not set(post_ids) & set(self.shown)
-        assert len(set(post_ids)) == len(items)
+        assert len(set(post_ids)) == len(post_ids)
         assert not set(post_ids) & self.world.deleted
-        assert not {item.author_id for item in items} & self.world.hidden
+        assert not {self.world.author_of[post] for post in post_ids} & self.world.hidden
         if self.product != "for_you":
             places = [(item.created_ms, item.post_id) for item in items]
             assert places == sorted(places, reverse=True)
@@ -172,9 +186,14 @@ class Client:
                 raise AssertionError(f"a walk did not end: {where}")
 
 
+def standing(items: list[Item]) -> list[int]:
+    """Every post that has a place on a page of its own, alone or above another."""
+    return [post.post_id for item in items for post in item.entry.posts]
+
+
 _HAPPENINGS = (
-    *("post", "post", "post", "delete", "repost", "reply", "edit", "favourite"),
-    *("block", "mute", "hear", "late"),
+    *("post", "post", "post", "delete", "repost", "reply", "reply", "edit", "favourite"),
+    *("block", "mute", "hear", "late", "strange"),
 )
 _happening: st.SearchStrategy[Step] = st.tuples(
     st.sampled_from(_HAPPENINGS), st.integers(0, 9), st.integers(0, 40)
@@ -216,15 +235,43 @@ def test_no_walk_shows_a_post_twice_nor_one_that_may_not_be_shown(
 def test_a_whole_walk_shows_all_there_is(
     product: str, n_posts: int, steps: list[Step], limit: int
 ) -> None:
+    posts: list[Step] = [("post", k % len(FOLLOWED), 0) for k in range(n_posts)]
+    check_whole_walk(product, posts, steps, limit)
+
+
+_TALK = {"reply": 0.7, "post": 0.12, "strange": 0.08, "delete": 0.04, "edit": 0.04, "repost": 0.02}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_whole_walk_through_conversations_shows_all_there_is(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+
+    def talk(n: int) -> list[Step]:
+        kinds = rng.choice(list(_TALK), n, p=list(_TALK.values())).tolist()
+        return [(kind, int(rng.integers(10)), int(rng.integers(60))) for kind in kinds]
+
+    before = [("post", 0, 0), ("post", 1, 0), ("strange", 0, 0), *talk(20)]
+    steps = list[Step]()
+    for _ in range(4):
+        ways = rng.choice(["older", "newer", "gap"], 3, p=[0.5, 0.3, 0.2]).tolist()
+        steps += [*talk(7), *((way,) for way in ways)]
+    client = check_whole_walk("following", before, steps, int(rng.integers(1, 5)))
+    assert client.n_above > 3
+
+
+def check_whole_walk(product: str, before: list[Step], steps: list[Step], limit: int) -> Client:
     """Whatever happens meanwhile: of authors who are heard, and of posts that came in order."""
     world = World()
-    for k in range(n_posts):
-        world.post(FOLLOWED[k % len(FOLLOWED)])
     client = Client(world, product, limit)
-    client.begin()
     replaced: set[int] = set()
     left_out: set[int] = set()
-    for step in steps:
+    told = set(AUTHORS) if product == "following" else set()
+    answers: dict[int, int] = {}
+    versions: dict[int, set[int]] = {}
+    for step in [*before, ("begin",), *steps]:
+        if step == ("begin",):
+            client.begin()
+            continue
         if len(step) == 1:
             client.go(step[0])
             continue
@@ -232,14 +279,26 @@ def test_a_whole_walk_shows_all_there_is(
         world.happen(*step)
         new = set(list(world.author_of)[n_before:])
         if step[0] == "edit" and new:
-            replaced.add(100 + step[2] % n_before)
-        if step[0] in ("late", "reply", "repost"):
+            # What was edited, and every other version of it.
+            edited = 100 + step[2] % n_before
+            family = versions.setdefault(edited, {edited})
+            replaced |= family
+            family |= new
+            versions |= dict.fromkeys(new, family)
+        if step[0] in ("late", "repost"):
             left_out |= new
+        if step[0] == "reply" and new:
+            answers[new.pop()] = 100 + step[2] % n_before
     client.drain()
-    heard = set(MEMBERS if product == "lists" else FOLLOWED) - world.ever_hidden
+    heard = set(MEMBERS if product == "lists" else AUTHORS) - world.ever_hidden
+    for reply, parent in answers.items():
+        linked = {world.author_of[parent], world.author_of[world.root_of[reply]]}
+        if world.author_of[parent] not in told or linked & world.ever_hidden:
+            left_out.add(reply)
     expected = {post for post, author in world.author_of.items() if author in heard}
     expected -= world.deleted | replaced | left_out
     assert expected <= set(client.shown)
+    return client
 
 
 @pytest.mark.parametrize("product", ["following", "lists"])

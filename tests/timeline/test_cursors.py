@@ -49,13 +49,36 @@ def test_a_walk_comes_back(
     assert found.walk(with_replies=True).with_replies
 
 
-def test_a_cursor_of_the_version_before_goes_on_below() -> None:
+@pytest.mark.parametrize(("posts", "found"), [(None, None), (0, 0), (254, 254), (9_999, 254)])
+def test_it_says_how_far_ads_are(posts: int | None, found: int | None) -> None:
+    for given_one, expected in (
+        (replace(cursor(2), since_ad=posts), (found, None)),
+        (replace(cursor(2), until_ad=posts), (None, found)),
+    ):
+        walk = CURSORS.decode(CURSORS.encode(given_one), 0, 5, NOW_MS).walk()
+        assert (walk.since_ad, walk.until_ad) == expected
+
+
+def test_a_cursor_of_the_version_before_knows_no_ads() -> None:
+    body = struct.pack("<BBBqqqqqqqI", 2, 1, 2, 5, NOW_MS, 7, 8, 9, 10, 71, 2)
+    body += np.array([3, 9], "<u4").tobytes()
+    signature = hmac.new(b"s" * 32, body, hashlib.sha256).digest()[:16]
+    text = base64.urlsafe_b64encode(signature + body).decode().rstrip("=")
+    found = CURSORS.decode(text, 1, 5, NOW_MS, 71)
+    between = Walk(CursorKind.GAP, Place(7, 8), Place(9, 10), 71, since_ad=0, until_ad=0)
+    assert found.walk() == between
+    assert found.chain.tolist() == [3, 9]
+
+
+def test_a_cursor_of_the_first_version_goes_on_below() -> None:
     chain = np.array([3, 9], np.uint32)
     body = struct.pack("<BBqqqqI", 1, 1, 5, NOW_MS, 7, 8, 2) + chain.astype("<u4").tobytes()
     signature = hmac.new(b"s" * 32, body, hashlib.sha256).digest()[:16]
     text = base64.urlsafe_b64encode(signature + body).decode().rstrip("=")
     found = CURSORS.decode(text, 1, 5, NOW_MS)
-    assert found.walk() == Walk(CursorKind.OLDER, Place(7, 8), None)
+    # Of ads it says nothing, so one may be right above.
+    below = Walk(CursorKind.OLDER, Place(7, 8), None, since_ad=0, until_ad=0)
+    assert found.walk() == below
     assert found.chain.tolist() == [3, 9]
     with pytest.raises(InvalidCursor, match="another version, timeline or user"):
         CURSORS.decode(text, 0, 5, NOW_MS)
@@ -63,7 +86,7 @@ def test_a_cursor_of_the_version_before_goes_on_below() -> None:
         CURSORS.decode(text, 1, 5, NOW_MS + 3_600_001)
 
 
-@pytest.mark.parametrize("version", [0, 3, 255])
+@pytest.mark.parametrize("version", [0, 4, 255])
 def test_a_cursor_of_a_version_that_is_not_known(version: int) -> None:
     body = bytes([version]) + bytes(90)
     signature = hmac.new(b"s" * 32, body, hashlib.sha256).digest()[:16]

@@ -6,6 +6,7 @@ import pytest
 from actors.router import LocalRouter, shards_of
 from actors.scored_posts import NOTHING_SCORED, ScoredPosts
 from actors.state import ShardState
+from actors.viewer_state import ViewerState
 from cluster.events import Kind
 from tests.timeline.candidate_rows import query, rows
 from tests.timeline.linked_worlds import asking
@@ -102,6 +103,25 @@ def test_versions_of_gone_or_protected_authors_replace_nothing() -> None:
     assert len(answered(asking(VIEWER, shards), shards)) == 0
     followed = answered(asking(VIEWER, shards, follows=[STRANGER]), shards)
     assert followed.old_ids.tolist() == [6]
+
+
+@pytest.mark.parametrize("n_shards", [1, 3])
+def test_versions_with_muted_words_replace_nothing_but_own_posts(n_shards: int) -> None:
+    clock = Clock()
+    shards = empty_states(n_shards)
+    events = world(clock, NOW_MS - 10 * MINUTE_MS)
+    apply(shards, events, imported=True)
+    muting = ViewerState(muted_keywords=("new", "old"))
+    assert len(answered(asking(VIEWER, shards, state=muting), shards)) == 0
+    old = ViewerState(muted_keywords=("old",))
+    assert answered(asking(VIEWER, shards, state=old), shards).old_ids.tolist() == [6, 4, 2]
+    mine = [
+        clock.post(7, VIEWER, text="old"),
+        served(clock, 7, VIEWER, clock.now_ms + 1),
+        clock.event(Kind.POST_EDIT, post_id=7, author_id=VIEWER, text="new"),
+    ]
+    apply(shards, mine, offset=2, imported=True)
+    assert answered(asking(VIEWER, shards, state=muting), shards).old_ids.tolist() == [7]
 
 
 def test_who_was_served_nothing_asks_nobody() -> None:

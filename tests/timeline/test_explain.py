@@ -12,6 +12,7 @@ from actors.features.light import FEATURES
 from actors.graph import PUBLIC_CODES
 from actors.signal_types import SignalType
 from cluster.events import Kind
+from cluster.settings import Settings
 from timeline.candidates import NONE, Candidates, concatenate
 from timeline.explain import UnreadableTrace, half_precision, pack_trace, stage_kinds, why
 from timeline.pages import Page
@@ -91,6 +92,7 @@ def a_page() -> Page:
         shown=found.take(np.array([2, 0])),
         trace=Trace(stages, found),
         source_names=["in_network", "popular"],
+        settings=Settings(),
         model_version="v1",
     )
 

@@ -13,7 +13,8 @@ from timeline.filters import chain_hashes
 from timeline.pipeline import Filter, Judged
 from timeline.products import following, for_you
 
-OF_A_PAGE = ("muted_words", "reposts", "quotes", "social_context", "conversations")
+OF_A_PAGE = ("muted_words", "reposts", "quotes", "social_context", "repost_languages")
+OF_A_PAGE += ("conversations",)
 """Filters that need the facts of a page; see `test_page_facts`."""
 ALL = {
     stage.name: stage.keep

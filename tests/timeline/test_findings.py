@@ -8,7 +8,15 @@ from actors.router import Gathered, Reply, Wave
 from actors.state import Failed, Question
 from actors.viewer_questions import AskCountry
 from tests.timeline.candidate_rows import query
-from timeline.findings import Finding, Questions, _told, ask_together, together
+from timeline.findings import (
+    Finding,
+    Questions,
+    Shared,
+    _told,
+    ask_together,
+    in_time,
+    together,
+)
 
 
 class Adder:
@@ -72,6 +80,34 @@ def test_findings_share_waves_and_get_their_own_answers() -> None:
     assert found == {"one": {0: [5, 6], 1: [6, 7]}, "two": 31, "none": "asked nobody"}
     assert list(found) == ["one", "two", "none"]
     assert router.waves == [{0: 3, 1: 2}, {1: 1}]
+    assert degraded == []
+
+
+def test_a_shared_finding_runs_once_in_the_waves_of_whoever_comes_first() -> None:
+    shared = Shared(twice(3))
+    findings = {name: shared.result() for name in ("leader", "follower")}
+    found, router, degraded = run(other=once(5), **findings)
+    assert found["leader"] == found["follower"] == 31
+    assert router.waves == [{0: 2, 1: 1}, {1: 1}]
+    assert degraded == []
+    late, router, _ = run(late=shared.result())
+    assert late == {"late": 31}
+    assert router.waves == []
+
+
+def test_a_shared_finding_that_fails_is_found_by_nobody() -> None:
+    shared = Shared(broken())
+    findings = {name: shared.result() for name in ("leader", "follower")}
+    found, _, degraded = run(**findings, good=once(4))
+    assert found == {"leader": None, "follower": None, "good": {0: [4], 1: [5]}}
+    assert degraded == ["leader", "follower"]
+
+
+def test_a_finding_asks_no_more_once_its_time_is_over() -> None:
+    over, ample = (replace(query(), deadline_s=at_s) for at_s in (0.0, 1e9))
+    found, router, degraded = run(late=in_time(over, twice(3)), early=in_time(ample, twice(3)))
+    assert found == {"late": None, "early": 31}
+    assert router.waves == [{0: 1}, {1: 1}]
     assert degraded == []
 
 

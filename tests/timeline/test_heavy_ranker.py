@@ -11,6 +11,7 @@ import pytest
 from actors.features.inputs import RankerInputs
 from actors.features.registry import schema_for
 from actors.features.tasks import TASK_NAMES
+from actors.features.weighted_score import weighted_score
 from actors.models import HEAVY_RANKER, HEAVY_RANKER_SCHEMA, Models
 from actors.ranker import Floats, Ranker, RankerUnavailable
 from actors.router import LocalRouter
@@ -30,9 +31,8 @@ from tests.training.heavy_ranker.scored_models import Tensors, draw_model, write
 from tests.worlds import NOW_MS, SECRET, shown
 from timeline.explain import pack_trace, stage_kinds, why
 from timeline.pages import Page
-from timeline.predictions import weighted_score
 from timeline.products import for_you
-from timeline.served import Recorder, logged_pages
+from timeline.served import Recorder, logged_pages, settings_version
 from timeline.timelines import Timelines
 from training.heavy_ranker.loaded import LoadedRankers
 
@@ -193,8 +193,9 @@ def test_what_was_scored_a_moment_ago_keeps_its_score(world: World) -> None:
 
 def test_inputs_are_logged_as_served(world: World) -> None:
     page = world.page()
-    [logged] = logged_pages([page], "s", 1.0, np.random.default_rng(0))
+    [logged] = logged_pages([page], 1.0, np.random.default_rng(0))
     assert logged.model_version == world.version
+    assert logged.settings_version == settings_version(page.settings)
     assert len(logged.post_ids) == len(page.predictions.post_ids)  # type: ignore[union-attr]
     places = {post: k for k, post in enumerate(page.shown.post_ids.tolist())}
     for post, position in zip(logged.post_ids.tolist(), logged.positions.tolist(), strict=True):

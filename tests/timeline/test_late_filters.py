@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.features.light import ENGLISH_POST, OTHER_LANGUAGE, READS_ENGLISH
 from actors.known_labels import KNOWN_LABELS, label_bits
+from actors.post_languages import language_key
 from actors.post_marks import Mark
 from actors.viewer_state import ViewerState
 from cluster.controls import PREFERENCES
@@ -75,7 +75,7 @@ SOME = (
     {"topic_ids": 3, "proof_ids": 9, "linked": [0, 7, 0]},
     {"topic_ids": 4, "author_ids": 51, "is_reply": True, "links": [101, 0, 100]},
     {"created_ms": 0},
-    {"language_match": OTHER_LANGUAGE},
+    {"languages": language_key("fr")},
     {"author_ids": 53, "repost_of_ids": 101},
     {"author_ids": 54, "newest_ids": 9},
 )
@@ -314,40 +314,57 @@ def test_muted_topics() -> None:
 
 
 LANGUAGES: dict[str, dict[str, Any]] = {
-    "own": {"same_language": 1, "language_match": 1},
-    "english": {"language_match": ENGLISH_POST},
-    "other": {"language_match": OTHER_LANGUAGE},
-    "other, english read": {"language_match": READS_ENGLISH},
-    "unknown": {"language_match": 1},
-    "not asked": {},
-}
+    name: {"languages": language_key(name)} for name in ("de", "en", "fr", "pt-BR")
+} | {"unknown": {}}
 
 
+@pytest.mark.parametrize("own", ["", "de", "ja"])
 @pytest.mark.parametrize(
     ("chosen", "stay"),
     [
         ((), set(LANGUAGES)),
-        (("de",), {"own"}),
-        (("de", "en"), {"own", "english"}),
-        (("en",), {"english"}),
-        (("de", "fr"), {"own", "other", "other, english read"}),
+        (("de",), {"de"}),
+        (("de", "en"), {"de", "en"}),
+        (("en-GB",), {"en"}),
+        (("fr", "pt"), {"fr", "pt-BR"}),
+        (("ja",), set()),
     ],
 )
-def test_languages_that_the_viewer_chose(chosen: tuple[str, ...], stay: set[str]) -> None:
-    stay = stay | {"unknown", "not asked"}
-    asked = asking(language="de", languages=chosen)
+def test_languages_that_the_viewer_chose(own: str, chosen: tuple[str, ...], stay: set[str]) -> None:
+    asked = asking(language=own, languages=chosen)
     found = kept(late.in_chosen_language, asked, *LANGUAGES.values())
-    assert {name for name, keep in zip(LANGUAGES, found, strict=True) if keep} == stay
+    left = {name for name, keep in zip(LANGUAGES, found, strict=True) if keep}
+    assert left == stay | {"unknown"}
+
+
+FRENCH, GERMAN = LANGUAGES["fr"], LANGUAGES["de"]
 
 
 @pytest.mark.parametrize(
-    ("only", "stay"), [(None, [True, False]), (0.0, [True, True]), (1.0, [False, False])]
+    ("only", "ranked", "ordered"),
+    [
+        (None, [True, False, False], [True, True, True]),
+        (0.0, [True, True, True], [True, True, True]),
+        (1.0, [False, False, False], [False, False, True]),
+    ],
 )
 def test_whether_authors_whom_the_viewer_follows_write_as_they_like(
-    only: float | None, stay: list[bool]
+    only: float | None, ranked: list[bool], ordered: list[bool]
 ) -> None:
     preferences = {} if only is None else {late.ONLY_LANGUAGES: only}
     asked = asking(language="de", languages=("de",), preferences=preferences)
-    post = LANGUAGES["other"]
-    assert kept(late.in_chosen_language, asked, post | {"is_followed": 1}, post) == stay
+    posts = FRENCH | {"is_followed": 1}, FRENCH, FRENCH | {"author_ids": VIEWER}
+    assert kept(late.in_chosen_language, asked, *posts) == ranked
+    assert kept(late.in_languages_only, asked, *posts) == ordered
+    assert kept(late.in_languages_only, asked, GERMAN, {}) == [True, True]
+    nothing_chosen = asking(language="de", preferences=preferences)
+    for keep in (late.in_chosen_language, late.in_languages_only):
+        assert kept(keep, nothing_chosen, *posts) == [True] * 3
     assert late.ONLY_LANGUAGES in PREFERENCES
+
+
+def test_reposts_are_judged_by_what_they_show() -> None:
+    asked = asking(languages=("de",))
+    candidates = rows({}, FRENCH, GERMAN)
+    shown = np.array([language_key("fr"), language_key("de"), 0])
+    assert late.in_chosen_language(asked, candidates, shown).tolist() == [False, True, True]

@@ -17,16 +17,20 @@ from cluster.mixer_settings import AdsSettings, MixerSettings
 from tests.timeline.candidate_rows import rows
 from timeline.ads import Ad
 from timeline.candidates import NONE
+from timeline.cursors import CursorKind, Walk
 from timeline.mixer import (
     MODULE,
+    Around,
     Neighbour,
     mix,
     neighbours,
     place,
     posts_since_ad,
+    posts_until_ad,
     together,
 )
 from timeline.modules import Module, ModuleKind
+from timeline.walks import ads_around
 
 POST, AVOID = Neighbour(), Neighbour(avoid=True)
 SPAM, GORE = (int(label_bits(name)) for name in ("spam", "gore"))
@@ -61,13 +65,13 @@ def mixed(n_posts: int, modules: Sequence[Module], ads: Sequence[Ad] = ()) -> li
         (
             8,
             [ACCOUNTS, TOPICS, PROMPT],
-            ["prompt", 0, 1, 2, 3, 4, "who_to_follow", 5, "topics", 6, 7],
+            ["prompt", 0, 1, 2, 3, 4, "who_to_follow", 5, 6, 7, "topics"],
         ),
         # The order given does not matter.
         (
             8,
             [PROMPT, TOPICS, ACCOUNTS],
-            ["prompt", 0, 1, 2, 3, 4, "who_to_follow", 5, "topics", 6, 7],
+            ["prompt", 0, 1, 2, 3, 4, "who_to_follow", 5, 6, 7, "topics"],
         ),
         (7, [TOPICS], [0, 1, 2, 3, 4, 5, 6, "topics"]),
         # A shorter page has them at its end, in the published order.
@@ -85,7 +89,7 @@ def test_ads_come_last_and_modules_are_no_posts() -> None:
     page = mixed(10, [ACCOUNTS, TOPICS, PROMPT], [ad("a"), ad("b"), ad("c")])
     # One post before the first, four between two; 2 of 12 are a fifth, 3 of 13 would be more.
     assert page == [
-        *("prompt", 0, "a", 1, 2, 3, 4, "b", "who_to_follow", 5, "topics", 6, 7, 8, 9),
+        *("prompt", 0, "a", 1, 2, 3, 4, "b", "who_to_follow", 5, 6, 7, "topics", 8, 9),
     ]
 
 
@@ -175,8 +179,25 @@ def replace_rules(**changed: Any) -> AdsSettings:
     ("since_ad", "expected"), [(None, 1), (0, 4), (1, 3), (3, 1), (4, 1), (90, 1)]
 )
 def test_the_spacing_holds_across_pages(since_ad: int | None, expected: int) -> None:
-    [(index, _)] = place([ad()], [POST] * 9, replace_rules(min_between=4), since_ad)
+    [(index, _)] = place([ad()], [POST] * 9, replace_rules(min_between=4), Around(since_ad))
     assert index == expected
+
+
+@pytest.mark.parametrize(
+    ("until_ad", "expected"),
+    [(None, [1, 6]), (0, [1]), (2, [1]), (3, [1, 6]), (4, [1, 6]), (90, [1, 6])],
+)
+def test_the_spacing_holds_above_what_was_shown(until_ad: int | None, expected: list[int]) -> None:
+    rules = replace_rules(min_between=4)
+    placed = place([ad("a"), ad("b")], [POST] * 6, rules, Around(until_ad=until_ad))
+    assert [index for index, _ in placed] == expected
+
+
+@pytest.mark.parametrize("left", [0, 1, 2, 9])
+def test_a_day_has_so_many(left: int) -> None:
+    ads = [ad(str(k)) for k in range(5)]
+    rules = replace_rules(min_between=2)
+    assert len(place(ads, [POST] * 9, rules, Around(left_today=left))) == min(left, 4)
 
 
 def test_how_many_posts_came_since_the_last_ad() -> None:
@@ -185,6 +206,14 @@ def test_how_many_posts_came_since_the_last_ad() -> None:
     assert posts_since_ad([1, ad(), PROMPT, 2, 3], None) == 2
     assert posts_since_ad([1, ad(), 2, ad(), 3], 7) == 1
     assert posts_since_ad([], 7) == 7
+
+
+def test_how_many_posts_come_until_the_next_ad() -> None:
+    assert posts_until_ad([1, PROMPT, 2], None) == 2
+    assert posts_until_ad([1, PROMPT, 2], 3) == 5
+    assert posts_until_ad([1, PROMPT, 2, ad(), 3, ad()], 3) == 2
+    assert posts_until_ad([], 7) == 7
+    assert posts_until_ad([], None) == 0
 
 
 def test_neighbours_of_candidates() -> None:
@@ -241,7 +270,7 @@ RULES = st.builds(
 )
 
 
-def broken(page: list[Neighbour | Ad], rules: AdsSettings, since_ad: int | None) -> str:
+def broken(page: list[Neighbour | Ad], rules: AdsSettings, around: Around) -> str:
     """The first rule that a page breaks, written as the documentation words it; or ''."""
     at = [index for index, entry in enumerate(page) if isinstance(entry, Ad)]
     ads = [entry for entry in page if isinstance(entry, Ad)]
@@ -254,9 +283,14 @@ def broken(page: list[Neighbour | Ad], rules: AdsSettings, since_ad: int | None)
         return "known neighbours"
     if any(b - a < rules.min_between for a, b in pairwise(posts_before)):
         return "spacing"
+    since_ad, until_ad, left = around.since_ad, around.until_ad, around.left_today
     first = rules.min_before if since_ad is None else rules.min_between - since_ad
     if posts_before and posts_before[0] < first:
         return "first"
+    if at and until_ad is not None and n_posts - posts_before[-1] + until_ad < rules.min_between:
+        return "last"
+    if left is not None and len(ads) > left:
+        return "day"
     if len(ads) > rules.max_share * (len(ads) + n_posts) + 1e-6:
         return "share"
     if max(Counter(one.advertiser_id for one in ads).values(), default=0) > (
@@ -275,22 +309,54 @@ def broken(page: list[Neighbour | Ad], rules: AdsSettings, since_ad: int | None)
     return ""
 
 
-@given(ADS, st.lists(SIDES, max_size=30), RULES, st.none() | st.integers(0, 5))
+FEW = st.none() | st.integers(0, 5)
+AROUND = st.builds(Around, since_ad=FEW, until_ad=FEW, left_today=FEW)
+
+
+@given(ADS, st.lists(SIDES, max_size=30), RULES, AROUND)
 def test_every_rule_holds_and_no_further_ad_would_fit(
-    ads: list[Ad], beside: list[Neighbour], rules: AdsSettings, since_ad: int | None
+    ads: list[Ad], beside: list[Neighbour], rules: AdsSettings, around: Around
 ) -> None:
-    placed = place(ads, beside, rules, since_ad)
-    assert placed == place(ads, list(beside), rules, since_ad)
+    placed = place(ads, beside, rules, around)
+    assert placed == place(ads, list(beside), rules, around)
     page: list[Neighbour | Ad] = list(beside)
     for index, one in placed:
         page.insert(index, one)
     assert [(index, entry) for index, entry in enumerate(page) if isinstance(entry, Ad)] == placed
-    assert broken(page, rules, since_ad) == ""
+    assert broken(page, rules, around) == ""
     assert len({one.id for _, one in placed}) == len(placed)
     for one in ads:
         if one not in [found for _, found in placed]:
             for index in range(len(page) + 1):
-                assert broken([*page[:index], one, *page[index:]], rules, since_ad)
+                assert broken([*page[:index], one, *page[index:]], rules, around)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3), st.booleans()), max_size=6),
+    st.integers(1, 6),
+)
+def test_pages_below_and_above_others_keep_the_spacing(
+    pages: list[tuple[int, int, bool]], min_between: int
+) -> None:
+    """Each page of a ranked walk: posts, ads offered, and whether it stands above the others."""
+    rules = replace_rules(min_between=min_between, max_share=0.5)
+    shown: list[Any] = []
+    walk = Walk()
+    for n, n_ads, above in pages:
+        if walk.kind is None:
+            around = Around()
+        elif above:
+            walk = replace(walk, kind=CursorKind.NEWER)
+            around = Around(until_ad=walk.until_ad)
+        else:
+            walk = replace(walk, kind=CursorKind.OLDER)
+            around = Around(since_ad=walk.since_ad)
+        ads = [ad(str(k)) for k in range(n_ads)]
+        page = mix(range(n), [], ads, [POST] * n, rules, around)
+        shown = [*page, *shown] if walk.kind is CursorKind.NEWER else [*shown, *page]
+        walk = Walk(CursorKind.OLDER, None, None, 0, False, *ads_around(walk, page))
+    at = [index for index, entry in enumerate(shown) if isinstance(entry, Ad)]
+    assert all(b - a > min_between for a, b in pairwise(at))
 
 
 @given(ADS, st.lists(SIDES, min_size=1, max_size=12), RULES)

@@ -22,9 +22,21 @@ from tests.timeline.follow_recommendations.asking import ME, asked_of, follows, 
 from tests.worlds import Clock, PartialRouter, states_of
 from timeline import modules
 from timeline.candidates import NONE
+from timeline.cursors import CursorKind, Walk
+from timeline.findings import ask_together
+from timeline.follow_recommendations.flow import CONTENT, find_accounts
 from timeline.follow_recommendations.reasons import Because
 from timeline.follow_recommendations.service import AccountRecommendations, Recommendation
-from timeline.modules import NAMES, PROMPTS, Module, Moment, Pill, closed_gate, modules_for
+from timeline.gates import Moment, closed_gate
+from timeline.modules import (
+    ACCOUNTS,
+    NAMES,
+    PROMPTS,
+    Module,
+    Pill,
+    ahead_of_modules,
+    modules_for,
+)
 from timeline.query import Query
 
 RULES = MixerSettings()
@@ -253,6 +265,49 @@ def test_accounts_are_those_of_follow_recommendations(asked: Query) -> None:
     assert asked.degraded == []
 
 
+def test_accounts_asked_for_beside_the_candidates_cost_no_wave_of_their_own(asked: Query) -> None:
+    expected = modules.find_accounts(asked, RULES.who_to_follow)
+    assert isinstance(asked.router, Timed)
+    asked.router.timeouts_s.clear()
+    posts = ask_together(asked, {"posts": find_accounts(asked, CONTENT)}, 0.6)["posts"]
+    alone = len(asked.router.timeouts_s)
+    asked.router.timeouts_s.clear()
+
+    ahead = ahead_of_modules("for_you", asked)
+    assert ACCOUNTS in ahead
+    found = ask_together(asked, {"posts": find_accounts(asked, CONTENT), **ahead}, 0.6)
+    # Facts of the accounts take one wave more, beside that of their posts.
+    assert len(asked.router.timeouts_s) == alone + 1
+    shared = found.pop("posts")
+    assert posts is not None
+    assert shared is not None
+    assert shared.user_ids.tolist() == posts.user_ids.tolist()
+    assert shared.scores.tolist() == posts.scores.tolist()
+    asked.router.timeouts_s.clear()
+    asked.beside = found
+    assert modules.find_accounts(asked, RULES.who_to_follow) == expected
+    assert asked.router.timeouts_s == []
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"posts_only": True},
+        {"context": None},
+        {"state": ViewerState(modules_ms={"who_to_follow": NOW_MS - HOUR_MS})},
+        {"walk": Walk(CursorKind.OLDER)},
+    ],
+)
+def test_accounts_that_are_not_due_are_not_asked_for(asked: Query, changed: dict[str, Any]) -> None:
+    assert ACCOUNTS not in ahead_of_modules("for_you", replace(asked, **changed))
+
+
+def test_accounts_that_were_not_found_are_missed(asked: Query) -> None:
+    asked.beside = {ACCOUNTS: None}
+    assert modules.find_accounts(asked, RULES.who_to_follow) == []
+    assert asked.degraded == [ACCOUNTS]
+
+
 @pytest.mark.parametrize("recorded", [True, False])
 def test_accounts_have_a_budget_unless_the_request_is_exact(asked: Query, recorded: bool) -> None:
     asked.recorded = recorded
@@ -294,7 +349,8 @@ def test_a_page_has_its_modules_in_the_published_order(asked: Query) -> None:
 
 def test_where_a_gate_is_closed_nobody_is_asked(asked: Query) -> None:
     assert isinstance(asked.router, Timed)
-    asked.state = ViewerState(modules_ms={"who_to_follow": NOW_MS - HOUR_MS})
+    asking = ("who_to_follow", "who_to_subscribe", "post_preview")
+    asked.state = ViewerState(modules_ms=dict.fromkeys(asking, NOW_MS - HOUR_MS))
     assert [module.name for module in modules_of(asked)] == ["topics", "prompt_accounts"]
     assert modules_of(asked, first_page=False) == []
     assert asked.router.timeouts_s == []

@@ -179,24 +179,24 @@ class Truth:
     def forbids(self, post: int, author: int) -> str:
         """Why a post may stand nowhere on a page; "" where it may.
 
-        Of a post that has not arrived shards do not know the text, the labels and whether its
-        author is protected: it may be reposted.
+        One that has not arrived may be reposted where nothing speaks against it, and its text is
+        known or does not matter.
         """
         if post in self.deleted:
             return "deleted"
         if author == VIEWER:
             return ""
-        arrived = post in self.created
         followed = ("follow", VIEWER, author) in self.pairs
         return self.hides(author) or next(
             (
                 why
                 for why, so in (
                     ("suspended", author in self.suspended),
-                    ("protected", arrived and author in self.protected and not followed),
-                    ("labelled", arrived and self.is_labelled(post)),
+                    ("protected", author in self.protected and not followed),
+                    ("labelled", self.is_labelled(post)),
                     ("disliked", post in self.disliked),
                     ("muted word", self.says_muted(post)),
+                    ("unknown text", bool(self.words) and post not in self.texts),
                 )
                 if so
             ),
@@ -291,7 +291,7 @@ class Run:
             assert not truth.outdated(item.post_id)
         for _, newest in page.replaced:
             author = truth.created[newest]["author_id"]
-            assert truth.forbids(newest, author) in ("", "muted word")
+            assert truth.forbids(newest, author) == ""
         counted = [post for item in page.items for post in standing(item, self.product)]
         assert len(set(counted)) == len(counted)
         assert set(counted).isdisjoint(self.counted)

@@ -12,15 +12,17 @@ from hypothesis import strategies as st
 from actors.features.binned import BinnedModel, LightRanker
 from actors.features.light import FEATURES
 from actors.features.tasks import TASK_NAMES
+from actors.features.weighted_score import weighted_score
 from actors.models import HEAVY_RANKER, LIGHT_RANKER
 from cluster.ranker_settings import HeadWeights
+from cluster.settings import Settings
 from tests.timeline.candidate_rows import NOW_MS, VIEWER, query, rows
 from timeline.candidates import Candidates
 from timeline.explain import Explained, pack_trace, stage_kinds
 from timeline.mixing import best_first
 from timeline.pages import Page
 from timeline.pipeline import Extend, Filter, Pipeline, Refine, Rescore, Score, Select, Stage
-from timeline.predictions import Predictions, weighted_score
+from timeline.predictions import Predictions
 from timeline.query import Query
 
 N = 30
@@ -81,7 +83,7 @@ class Product:
         shown, trace = product.run(query())
         page = Page(
             *("for_you", VIEWER, "r", NOW_MS, [], None, None, [], {}),
-            *(shown, trace, ["in_network"]),
+            *(shown, trace, ["in_network"], Settings()),
             model_version="h",
             light_version="l",
             predictions=self.predictions,

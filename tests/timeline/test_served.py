@@ -52,7 +52,7 @@ def recorder_of(world: World, dropped: Counter[str], **options: Any) -> Recorder
 
 def test_an_event_for_every_item(world: World) -> None:
     pages = pages_of(world, VIEWER, 999)
-    table = served_events(pages, "s1")
+    table = served_events(pages)
     checked = check_batch(table, now_ms=NOW_MS)
     assert checked.problems == []
     assert table.num_rows == sum(len(page.items) for page in pages)
@@ -71,7 +71,7 @@ def test_an_event_for_every_item(world: World) -> None:
         "position": 0,
         "source": item.source,
         "model_version": "untrained",
-        "settings_version": "s1",
+        "settings_version": settings_version(world.settings),
         "experiment_arm": None,
     }
     assert table.column("position").to_pylist() == [
@@ -82,7 +82,7 @@ def test_an_event_for_every_item(world: World) -> None:
 
 def test_the_same_post_on_two_pages_of_one_instant_is_two_events(world: World) -> None:
     once, again = pages_of(world, VIEWER, VIEWER)
-    checked = check_batch(served_events([once, again], "s1"), now_ms=NOW_MS)
+    checked = check_batch(served_events([once, again]), now_ms=NOW_MS)
     ids = checked.batch.column("event_id").to_pylist()
     assert len(set(ids)) == len(ids)
 

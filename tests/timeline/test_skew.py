@@ -123,7 +123,7 @@ class World:
         events = sorted(rich_events(), key=lambda event: (event["time_ms"], event["event_id"]))
         self.log = Log.of(events)
         chosen = rich_settings(folder, "laptop")
-        shards = chosen.shards.model_copy(update={"slice_rows": 11})
+        shards = chosen.shards.model_copy(update={"slice_rows": 23})
         self.settings: Settings = chosen.model_copy(update={"shards": shards})
         self.store = ArtifactStore(folder / "artifacts")
         version = write_ranker(self.store, self.settings)
@@ -181,7 +181,7 @@ def test_a_replay_to_where_the_shards_were_makes_the_same_inputs(world: World) -
         if page.predictions is not None and len(page.predictions.post_ids):
             pages.append(page)
     applier.join()
-    chosen = sorted(pages, key=moved)[-4:]
+    chosen = sorted(pages, key=moved)[-2:]
     assert moved(chosen[0]) > 0, "no page was made while events were applied"
     for page in chosen:
         assert_remade(world, page)
@@ -208,7 +208,7 @@ def test_the_log_keeps_where_the_shards_were(world: World) -> None:
     states = world.states()
     world.log.apply(states, 0, len(world.log.records))
     page = world.timelines(LocalRouter(states)).for_you(USER_IDS[1], 20, now_ms=NOW_MS)
-    logged = logged_pages([page], "s", 1.0, np.random.default_rng(0))
+    logged = logged_pages([page], 1.0, np.random.default_rng(0))
     [read] = read_pages(pack_pages(logged))
     assert page.predictions is not None
     assert read.applied == page.predictions.applied

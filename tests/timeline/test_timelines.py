@@ -29,7 +29,7 @@ from tests.worlds import (
 )
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(worlds(max_happenings=60))
 def test_timelines_do_not_depend_on_the_number_of_shards(events: list[Event]) -> None:
     clock = Clock(NOW_MS - DAY_MS)

@@ -18,7 +18,7 @@ from timeline.pages import Page
 from timeline.timelines import Timelines
 
 N_SHARDS = 4
-FLIPS = 30
+FLIPS = 15
 READERS = 4
 
 

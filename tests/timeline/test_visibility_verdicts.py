@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 
 from actors.known_labels import KNOWN_LABELS, label_bits
 from actors.viewer_state import ViewerState
-from cluster.settings import Settings
 from cluster.visibility_settings import VisibilitySettings
 from tests.timeline.candidate_rows import VIEWER, context, query, rows
 from timeline.candidates import NONE, unhydrated
-from timeline.visibility import COLLECTED, for_you_levels, judge, judge_facts, unknown_rules
+from timeline.visibility import COLLECTED, for_you_levels, judge, judge_facts
 from timeline.visibility_actions import REMOVALS, Action, Level
 from timeline.visibility_facts import Facts
 from timeline.visibility_rules import POLICIES, RULES
@@ -154,8 +153,6 @@ def test_rules_that_are_off() -> None:
     facts = Facts(VIEWER, context(), ViewerState(), off, posts)
     names = judge_facts(Level.FOR_YOU_OUT, facts).rule_names
     assert names == ["unsafe_for_ads", "not_recommended_nsfw_text", "pdna"]
-    assert unknown_rules(off) == ["pdna", "no_such_rule"]
-    assert unknown_rules(Settings().visibility) == []
     hard = {rule.name for rule in RULES if rule.hard}
     assert {"facts_unknown", "post_deleted", "author_blocked", "author_muted", "pdna"} <= hard
 

@@ -10,10 +10,12 @@ from actors.stores.newest_between import Place
 from cluster.settings import load
 from tests.timeline.candidate_rows import NOW_MS, VIEWER, query, rows
 from timeline import walks
+from timeline.ads import Ad
 from timeline.candidates import NONE, Candidates
 from timeline.cursors import Cursor, CursorKind, Walk
 from timeline.filters import chain_hashes
 from timeline.query import Query
+from timeline.threads import newest_entries
 
 OLDER, NEWER, GAP = CursorKind
 FOLLOWING = 1
@@ -52,17 +54,26 @@ def test_within(before: Place | None, after: Place | None, kept: list[int]) -> N
     assert walks.within(asked, NONE).tolist() == []
 
 
+def test_what_stood_above_replies_is_not_shown_again() -> None:
+    asked = asking(before=Place(9, 2))
+    asked.carried = np.sort(chain_hashes(np.array([4, 2])))
+    assert FOUR.post_ids[walks.unshown(asked, FOUR)].tolist() == [1, 6]
+    asked.carried = asked.carried[:0]
+    assert FOUR.post_ids[walks.unshown(asked, FOUR)].tolist() == [1, 4, 6]
+    assert walks.unshown(asked, NONE).tolist() == []
+
+
 def test_the_newest_are_chosen_and_the_rest_is_for_another_page() -> None:
     asked = asking(limit=3, reached=(1, 1))
-    chosen = FOUR.take(walks.newest_first(asked, FOUR))
+    chosen = FOUR.take(newest_entries(asked, FOUR))
     assert chosen.post_ids.tolist() == [2, 6, 4]
     assert asked.reached == Place(7, 4)
     # Nothing is left over: what the source said stands.
     for limit in (4, 5):
         asked = asking(limit=limit, reached=(1, 1))
-        assert FOUR.take(walks.newest_first(asked, FOUR)).post_ids.tolist() == [2, 6, 4, 1]
+        assert FOUR.take(newest_entries(asked, FOUR)).post_ids.tolist() == [2, 6, 4, 1]
         assert asked.reached == Place(1, 1)
-    assert walks.newest_first(asking(), NONE).tolist() == []
+    assert newest_entries(asking(), NONE).tolist() == []
 
 
 def ends(asked: Query, shown: Candidates) -> tuple[Any, ...]:
@@ -114,6 +125,59 @@ def test_cursors_of_timelines_ordered_by_time(
 ) -> None:
     asked = asking(reached=reached, kind=kind, list_id=71, **({} if kind is None else PLACES))
     assert ends(asked, shown) == (older, newer, gap)
+
+
+@pytest.mark.parametrize("kind", [None, OLDER, NEWER, GAP])
+def test_the_cursor_that_goes_down_carries_what_was_shown_of_there(kind: Any) -> None:
+    asked = asking(reached=(7, 6), kind=kind, **({} if kind is None else PLACES))
+    asked.carried = np.sort(chain_hashes(np.array([50, 51])))
+    above = [Place(8, 1), Place(7, 6), Place(7, 5), Place(4, 9)]
+    found = walks.cursors_of_ordered(FOLLOWING, asked, SHOWN, above)
+    down = found.older or found.gap
+    assert down is not None
+    assert down.chain.tolist() == np.sort(chain_hashes(np.array([50, 51, 5, 9]))).tolist()
+    assert found.newer is None or len(found.newer.chain) == 0
+
+
+AD = Ad("a", "x")
+MIXED, PLAIN = ["post", "post", AD, "post"], ["post", "post"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "page", "reached", "down", "newer"),
+    [
+        # Cursors that go down say how far the last ad above and, in a gap, the first below are.
+        (None, MIXED, (7, 6), (1, None), 2),
+        # Nothing is known of below a page without ads, so there may be one.
+        (None, PLAIN, (7, 6), (None, None), 2),
+        (OLDER, MIXED, (7, 6), (1, None), None),
+        (OLDER, PLAIN, (7, 6), (5, None), None),
+        (NEWER, MIXED, None, None, 2),
+        (NEWER, PLAIN, None, None, 2 + 7),
+        (NEWER, [], None, None, 7),
+        # The gap may get an ad where it begins.
+        (NEWER, MIXED, (7, 6), (1, 7), 2),
+        (NEWER, PLAIN, (7, 6), (None, 7), 2),
+        (GAP, MIXED, (7, 6), (1, 7), None),
+        (GAP, PLAIN, (7, 6), (5, 7), None),
+    ],
+)
+def test_cursors_say_how_far_ads_are(
+    kind: CursorKind | None,
+    page: list[Any],
+    reached: tuple[int, int] | None,
+    down: tuple[int | None, int | None] | None,
+    newer: int | None,
+) -> None:
+    asked = asking(reached=reached, kind=kind, **({} if kind is None else PLACES))
+    if kind is not None:
+        asked.walk = replace(asked.walk, since_ad=None if kind is NEWER else 3, until_ad=7)
+    if kind is OLDER:
+        asked.walk = replace(asked.walk, until_ad=None)
+    found = walks.cursors_of_ordered(FOLLOWING, asked, SHOWN, (), page)
+    lower = found.older or found.gap
+    assert (lower and (lower.since_ad, lower.until_ad)) == down
+    assert (found.newer and found.newer.until_ad) == newer
 
 
 def test_where_somebody_does_not_answer_the_end_is_not_known() -> None:

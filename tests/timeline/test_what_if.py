@@ -3,11 +3,11 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pytest
-from fastapi import Depends, FastAPI, Query
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from actors.features.inputs import RankerInputs
@@ -19,7 +19,9 @@ from actors.state import ShardState
 from cluster.events import Kind
 from cluster.http_edge import Edge, answer_problems
 from cluster.problems import ProblemError
-from cluster.settings import Settings
+from cluster.settings import Settings, load
+from cluster.tokens import Tokens
+from tests.http_world import TOKENS
 from tests.timeline.small_worlds import FRIEND, OTHER, STRANGER, VIEWER, small_world
 from tests.worlds import NOW_MS, SECRET, Clock, models, states_of
 from timeline.explain import stage_kinds
@@ -61,27 +63,32 @@ class ByPlace:
 class World:
     """Makes pages with any settings, as a service does."""
 
-    def __init__(self, states: list[ShardState], router: LocalRouter, ranker: Any) -> None:
-        self.settings = states[0].settings
-        self.made: list[tuple[Settings, frozenset[str]]] = []
-        self._timelines = Timelines(self.settings, router, models(), SECRET, ranker)
-        products = self._timelines.products
+    def __init__(
+        self,
+        states: list[ShardState],
+        router: LocalRouter,
+        ranker: Any,
+        settings: Settings | None = None,
+    ) -> None:
+        self.settings = settings or states[0].settings
+        self.made: list[tuple[Settings | None, frozenset[str]]] = []
+        self.timelines = Timelines(self.settings, router, models(), SECRET, ranker)
+        products = self.timelines.products
         self.sources = products["for_you"].source_names
         kinds = {name: stage_kinds(product) for name, product in products.items()}
         self.what_if = WhatIf(kinds, self.sources, models().light_ranker)
 
-    def make(self, limit: int) -> Callable[[Settings, frozenset[str]], Page]:
-        def make(settings: Settings, sources_off: frozenset[str]) -> Page:
+    def make(self, limit: int) -> Callable[[Settings | None, frozenset[str]], Page]:
+        def make(settings: Settings | None, sources_off: frozenset[str]) -> Page:
             self.made.append((settings, sources_off))
             asked = {"settings": settings, "sources_off": sources_off, "posts_only": True}
-            return self._timelines.for_you(VIEWER, limit, now_ms=NOW_MS, **asked)
+            return self.timelines.for_you(VIEWER, limit, now_ms=NOW_MS, **asked)
 
         return make
 
     def compare(self, *, operator: bool = True, **asked: Any) -> dict[str, Any]:
         body = Asked(**asked)
-        make = self.make(body.limit)
-        return self.what_if.compare(body, self.settings, make, operator=operator)
+        return self.what_if.compare(body, self.make(body.limit), operator=operator)
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +155,9 @@ def test_settings(light: World) -> None:
     assert told["moved"]
     parts = {part["part"] for one in told["moved"] for part in one["why"]}
     assert parts <= {"factor author_diversity", "others"}
-    [_, (other, _)] = light.made
+    [(own, _), (other, _)] = light.made
+    assert own is None
+    assert other is not None
     assert other.for_you.diversity_decay == 1.0
     assert other.sources is light.settings.sources
 
@@ -184,6 +193,7 @@ def test_a_shorter_page_names_the_stage_that_drops(light: World) -> None:
         ({"settings": {"for_you.diversity": 1}}, ["settings.for_you.diversity"]),
         ({"settings": {"for_you.diversity_decay": 2}}, ["settings.for_you.diversity_decay"]),
         ({"settings": {"for_you": {}}}, ["settings.for_you"]),
+        ({"settings": {"visibility.rules_off": ["cover_markd"]}}, None),
         ({"settings": {"shards.count": 3}}, ["settings.shards.count"]),
         ({"settings": {"": 3, "__class__": 1, "for_you.x.y": 1}}, None),
         ({"sources_off": ["popular", "nobody"]}, ["sources_off"]),
@@ -208,7 +218,7 @@ def test_what_cannot_be_changed_is_named(
     ]
     assert named == (fields or given)
     assert all(error.message for error in problem.value.errors)
-    assert light.made == []
+    assert light.made in ([], [(None, frozenset())])
 
 
 @pytest.mark.parametrize(
@@ -226,6 +236,51 @@ def test_what_only_operators_may_change(light: World, path: str, value: int) -> 
         light.compare(settings={path: value}, operator=False)
     assert problem.value.slug == "forbidden"
     assert [error.field for error in problem.value.errors] == [f"settings.{path}"]
+
+
+def in_an_experiment(states: list[ShardState], **overrides: Any) -> World:
+    """A world in which everybody is in one arm."""
+    arm = {"name": "on", "percent": 100, "overrides": overrides}
+    experiments = [{"name": "trial", "arms": [arm]}]
+    settings = load(data_dir=states[0].settings.data_dir, switches={"experiments": experiments})
+    return World(states, LocalRouter(states), NO_RANKER, settings)
+
+
+def test_what_is_changed_are_the_settings_of_the_viewers_arms(
+    states: list[ShardState], light: World
+) -> None:
+    world = in_an_experiment(states, **{"for_you.diversity_decay": 0.9})
+    served = world.timelines.for_you(VIEWER, 20, now_ms=NOW_MS)
+    assert served.arms == ("trial:on",)
+    told = world.compare(settings={"for_you.diversity_floor": 0.0})
+    assert told["experiment_arms"] == ["trial:on"]
+    assert ids(told["before"]) == [str(item.post_id) for item in served.items]
+    assert [one["score"] for one in told["before"]["items"]] == [i.score for i in served.items]
+    [_, (other, _)] = world.made
+    assert other is not None
+    assert (other.for_you.diversity_decay, other.for_you.diversity_floor) == (0.9, 0.0)
+    # Taken back, the arm's change is no longer there; the others' page is what comes of it.
+    back = world.compare(settings={"for_you.diversity_decay": 0.5})
+    assert back["changed"] == {"for_you.diversity_decay": {"before": 0.9, "after": 0.5}}
+    plain = light.compare()
+    assert back["after"] == plain["before"]
+    assert back["before"] != plain["before"]
+    assert plain["experiment_arms"] == []
+
+
+def test_whether_a_change_fits_is_judged_with_the_settings_of_the_arms(
+    states: list[ShardState], light: World
+) -> None:
+    changes = {"mixer.who_to_follow.min_items": 25}
+    with pytest.raises(ProblemError) as problem:
+        light.compare(settings=changes)
+    assert [error.field for error in problem.value.errors] == [f"settings.{next(iter(changes))}"]
+    world = in_an_experiment(states, **{"mixer.who_to_follow.max_items": 30})
+    assert world.compare(settings=changes)["changed"] == {
+        "mixer.who_to_follow.min_items": {"before": 3, "after": 25}
+    }
+    with pytest.raises(ProblemError):
+        world.compare(settings={"mixer.who_to_follow.min_items": 31})
 
 
 @pytest.mark.parametrize(
@@ -290,33 +345,36 @@ def client(light: World) -> Iterator[TestClient]:
     app.add_middleware(Edge, max_ongoing=10, observe=lambda *_: None)
     answer_problems(app, outages=[])
 
-    async def exactly(now_ms: int | None = None) -> Exactly:
-        return Exactly(now_ms)
-
-    async def scopes(token: Annotated[str, Query()] = "read") -> frozenset[str]:
-        return frozenset(token.split())
+    app.state.tokens = Tokens({token: [scope] for scope, token in TOKENS.items()})
 
     def compare(user: int, asked: Asked, exact: Exactly, operator: bool) -> dict[str, Any]:
-        make = light.make(asked.limit)
-        told = light.what_if.compare(asked, light.settings, make, operator=operator)
+        told = light.what_if.compare(asked, light.make(asked.limit), operator=operator)
         return told | {"user_id": str(user), "now_ms": exact.now_ms or told["now_ms"]}
 
     async def run(work: Callable[[], bytes]) -> bytes:
         return await asyncio.to_thread(work)
 
-    app.include_router(what_if_routes(compare, run, Depends(exactly), Depends(scopes)))
+    app.include_router(what_if_routes(compare, run))
     with TestClient(app) as client:
         yield client
 
 
-def post(client: TestClient, content: bytes = b"{}", **given: Any) -> Any:
-    headers = given.pop("headers", {"Content-Type": "application/json; charset=utf-8"})
+def post(
+    client: TestClient,
+    content: bytes = b"{}",
+    role: str = "read",
+    media_type: str = "application/json; charset=utf-8",
+    **given: Any,
+) -> Any:
+    headers = {"Content-Type": media_type, "Authorization": f"Bearer {TOKENS[role]}"}
     path = "/v1/timelines/for-you/7/what-if"
     return client.post(path, content=content, headers=headers, params=given)
 
 
 def test_the_route(client: TestClient) -> None:
-    answer = post(client, b'{"settings": {"for_you.diversity_decay": 1}, "limit": 5}', now_ms=9)
+    answer = post(
+        client, b'{"settings": {"for_you.diversity_decay": 1}, "limit": 5}', "admin", now_ms=9
+    )
     assert answer.status_code == 200, answer.text
     told = answer.json()
     assert (told["user_id"], told["now_ms"]) == ("7", 9)
@@ -330,12 +388,11 @@ def test_problems_of_the_route(client: TestClient) -> None:
     answer = post(client, b'{"settings": {"for_you.max_seen": 9}}')
     assert (answer.status_code, answer.headers["content-type"]) == (403, "application/problem+json")
     assert 'scope="admin"' in answer.headers["www-authenticate"]
-    assert post(client, b'{"settings": {"for_you.max_seen": 9}}', token="admin").status_code == 200
+    assert post(client, b'{"settings": {"for_you.max_seen": 9}}', "admin").status_code == 200
     answer = post(client, b'{"sources_off": ["x"]}')
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == "sources_off"
-    assert post(client, headers={"Content-Type": "text/plain"}).status_code == 415
+    assert post(client, media_type="text/plain").status_code == 415
     assert post(client, b" " * (MAX_BODY_BYTES + 1)).status_code == 413
     assert post(client, b"{").status_code == 400
-    answer = client.post("/v1/timelines/for-you/0/what-if", json={})
-    assert answer.status_code == 422
+    assert client.post("/v1/timelines/for-you/0/what-if", json={}).status_code == 401

@@ -52,6 +52,16 @@ def test_what_was_served_to_another_says_nothing(clock: Clock) -> None:
     assert facts_of(events).impressions.asked_ms.tolist() == [events[1]["time_ms"]]
 
 
+def test_ones_own_posts_were_not_recommended(clock: Clock) -> None:
+    events = [
+        clock.post(10, AUTHOR),
+        shown(clock, Kind.IMPRESSION, viewer=AUTHOR),
+        shown(clock, Kind.IMPRESSION),
+    ]
+    assert facts_of(events).impressions.viewer_ids.tolist() == [VIEWER]
+    assert facts_of(events, per_batch=1).impressions.viewer_ids.tolist() == [VIEWER]
+
+
 def test_impressions_of_one_request_are_as_of_its_first(clock: Clock) -> None:
     first = shown(clock, Kind.IMPRESSION, 10, request_id="a")
     clock.now_ms += 400_000

@@ -9,7 +9,7 @@ import pytest
 from cluster.archive import Archive
 from cluster.artifacts import ArtifactStore
 from cluster.settings import load
-from training.job import Trained, TrainingError
+from training.job import NothingNew, Trained, TrainingError
 from training.refresh import JOB_NAMES, JOBS, Job, Passed, refresh
 
 HOUR_MS = 3_600_000
@@ -22,6 +22,7 @@ SECOND = Job("second", "second_of_test", 10 * HOUR_MS)
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Two jobs whose data ends when told, and which may have too little."""
     said: dict[str, Any] = {"ends_ms": NOW_MS, "ran": [], "too_little": set()}
+    said["nothing_new"] = set()
 
     def module(name: str, needs: tuple[str, ...]) -> ModuleType:
         def train(
@@ -36,6 +37,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             progress("reading", 0.5)
             if name in said["too_little"]:
                 raise TrainingError("the archive holds nothing")
+            if name in said["nothing_new"]:
+                raise NothingNew("it knows all there is")
             newest = {other: artifacts.latest(other) for other in needs}
             depends_on = {other: version for other, version in newest.items() if version}
             range_ms = (0, until_ms or said["ends_ms"])
@@ -108,6 +111,13 @@ def test_too_little_stops_no_other(world: dict[str, Any]) -> None:
     assert found[0] == Passed("first", "the archive holds nothing", fresh=False)
     assert names_trained(found) == ["second"]
     assert names_trained(run(world, names=("second",), force=True)) == ["second"]
+
+
+def test_what_knows_all_there_is_counts_as_fresh(world: dict[str, Any]) -> None:
+    world["said"]["nothing_new"].add("first")
+    found = run(world, force=True)
+    assert found[0] == Passed("first", "it knows all there is", fresh=True)
+    assert names_trained(found) == ["second"]
 
 
 def test_every_job_is_there() -> None:

@@ -4,7 +4,7 @@ Three common waves: the viewer's shard says what it knows, the sources' shards w
 to, and the accounts' shards who of them may be told.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -93,6 +93,14 @@ WHO_TO_FOLLOW = Flow("post_nux_ml", ALL_SOURCES, shuffle=True)
 
 
 @dataclass(frozen=True)
+class Explored:
+    """What sources found for a seeker, by their names."""
+
+    seeker: Seeker
+    by_name: Mapping[str, Accounts]
+
+
+@dataclass(frozen=True)
 class Found:
     """Accounts in their order, with everything that led to them; nothing of them is checked."""
 
@@ -128,15 +136,13 @@ def find_accounts(
     Needs the viewer's context and tastes. A source that fails costs its accounts only.
     """
     settings = query.settings.sources.follow_recommendations
-    seeker = yield from seek(query, excluded_ids)
-    if seeker is None:
+    if query.explored is not None and not len(excluded_ids):
+        explored = yield from query.explored.result()
+    else:
+        explored = yield from explore(query, flow.sources, excluded_ids, flow.names)
+    if explored is None:
         return None
-    seeker = replace(seeker, names=flow.names)
-    findings = {source.names[0]: source.find(seeker) for source in flow.sources}
-    by_finding = yield from together(query, findings)
-    by_name: dict[str, Accounts] = {}
-    for found in by_finding.values():
-        by_name |= found or {}
+    seeker, by_name = explored.seeker, explored.by_name
     if flow.names:
         by_name = {name: by_name[name] for name in flow.names if name in by_name}
     pool = pooled(by_name)
@@ -191,6 +197,28 @@ def recommend(
         np.concatenate([np.empty((0, MAX_NAMED), np.int64), *named])[:limit],
         {name: n for name, n in dropped.items() if n},
     )
+
+
+def explore(
+    query: Query,
+    sources: Sequence[AccountSource] = ALL_SOURCES,
+    excluded_ids: Ids = _NO_IDS,
+    names: tuple[str, ...] = (),
+) -> Finding[Explored | None]:
+    """What sources find, in two waves; None where the viewer's shard is silent.
+
+    Of all that they serve at least the accounts of these `names`; of everything without any.
+    """
+    seeker = yield from seek(query, excluded_ids)
+    if seeker is None:
+        return None
+    seeker = replace(seeker, names=names)
+    findings = {source.names[0]: source.find(seeker) for source in sources}
+    by_finding = yield from together(query, findings)
+    by_name: dict[str, Accounts] = {}
+    for found in by_finding.values():
+        by_name |= found or {}
+    return Explored(seeker, by_name)
 
 
 def seek(query: Query, excluded_ids: Ids = _NO_IDS) -> Finding[Seeker | None]:

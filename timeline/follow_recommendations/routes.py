@@ -1,20 +1,17 @@
 """The route under which HTTP asks whom to follow."""
 
 import time
-from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from timeline.answered import Run, answered
 from timeline.follow_recommendations.answers import (
     FollowRecommendationsAnswer,
     recommendations_json,
 )
 from timeline.follow_recommendations.service import AccountRecommendations
 from timeline.parameters import Id, Limit
-
-Run = Callable[[Callable[[], bytes]], Awaitable[bytes]]
-"""Does work of a request away from the event loop."""
 
 Size = Annotated[Limit, Query(description="Accounts, 1 to 100.")]
 
@@ -35,6 +32,6 @@ def follow_recommendation_routes(recommendations: AccountRecommendations, run: R
         def make() -> bytes:
             return recommendations_json(user_id, recommendations.of(user_id, limit, arrived_s))
 
-        return Response(await run(make), media_type="application/json")
+        return await answered(run, make)
 
     return router

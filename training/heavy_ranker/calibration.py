@@ -14,11 +14,12 @@ Floats = npt.NDArray[np.float32]
 Calibration = dict[str, tuple[float, float]]
 """Task → a and b of its probability, sigmoid(a · logit + b)."""
 
-MIN_EACH = 20
-"""Positives and negatives that a scale needs; a bias alone needs one of each."""
 _STEPS, _CLOSE = 100, 1e-9
-_PRIOR = 1.0
-"""How firmly scale and bias are held to 1 and 0, in examples of a probability of a half."""
+_SCALE_PRIOR = 4.0
+"""How firmly a scale is held to 0: as if it were drawn from a normal distribution with a standard
+deviation of one half. A few positives, of logits that lie a few apart, are stronger."""
+_BIAS_PRIOR = 0.25
+"""How firmly the mean is held to what was promised: as by one example of one half."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,10 @@ def fit_calibration(
     """Scale and bias of every task by Platt's method, from examples that it did not learn from.
 
     All of shape (n, tasks) but weights, (n,). `ratio` is that of `NegativeSampling`; held-out
-    negatives have to be there all, or by weight. A task without both labels keeps its logits,
-    one with few of either gets a bias alone, and none is turned upside down.
+    negatives have to be there all, or by weight. A scale is held to 0 until held-out labels
+    speak for it: a task of which there are hardly any says nearly the same of all, where its
+    noise, at weights of up to hundreds, would decide the order. None is turned upside down. A
+    task of which no label is known keeps its logits.
     """
     shift = float(np.log(ratio))
     found = {}
@@ -83,37 +86,39 @@ def _platt(
     logits: npt.NDArray[np.float64], labels: npt.NDArray[np.bool_], weights: Floats
 ) -> tuple[float, float]:
     """By Newton's method; the loss is convex."""
-    fewest = min(int(labels.sum()), int((~labels).sum()))
-    if not fewest:
+    if not len(labels):
         return 1.0, 0.0
-    a, b = _newton(logits, labels, weights, scaled=fewest >= MIN_EACH)
-    return (a, b) if a > 0 else _newton(logits, labels, weights, scaled=False)
+    # About the mean, so that a smaller scale leaves the mean where it is.
+    centre = float(np.average(logits, weights=weights))
+    promised = float(np.average(_sigmoid(logits), weights=weights))
+    start = np.array([0.0, np.log(promised) - np.log1p(-promised)])
+    x = np.stack([logits - centre, np.ones_like(logits)], 1)
+    theta = _newton(x, labels, weights, start)
+    if theta[0] < 0:
+        theta = _newton(x * [0, 1], labels, weights, start)
+    return float(theta[0]), float(theta[1] - theta[0] * centre)
 
 
 def _newton(
-    logits: npt.NDArray[np.float64],
+    x: npt.NDArray[np.float64],
     labels: npt.NDArray[np.bool_],
     weights: Floats,
-    *,
-    scaled: bool,
-) -> tuple[float, float]:
-    x = np.stack([logits, np.ones_like(logits)], 1)
-    start, prior = np.array([1.0, 0.0]), np.diag([_PRIOR / 4, _PRIOR / 4])
-    theta, free = start.copy(), np.array([scaled, True])
-    loss = _log_loss(x, theta, labels, weights, prior)
+    start: npt.NDArray[np.float64],
+) -> npt.NDArray[np.float64]:
+    prior, theta = np.diag([_SCALE_PRIOR, _BIAS_PRIOR]), start.copy()
+    loss = _log_loss(x, theta, labels, weights, start, prior)
     for _ in range(_STEPS):
         p = _sigmoid(x @ theta)
         gradient = x.T @ (weights * (p - labels)) + prior @ (theta - start)
         hessian = (x * (weights * p * (1 - p))[:, None]).T @ x + prior
-        step = np.zeros(2)
-        step[free] = np.linalg.solve(hessian[np.ix_(free, free)], gradient[free])
+        step = np.linalg.solve(hessian, gradient)
         # Halved until it helps: far from the optimum Newton's step may pass it.
-        while (found := _log_loss(x, theta - step, labels, weights, prior)) > loss + _CLOSE:
+        while (found := _log_loss(x, theta - step, labels, weights, start, prior)) > loss + _CLOSE:
             step /= 2
         theta, gained, loss = theta - step, loss - found, found
         if gained < _CLOSE:
             break
-    return float(theta[0]), float(theta[1])
+    return theta
 
 
 def _log_loss(
@@ -121,10 +126,11 @@ def _log_loss(
     theta: npt.NDArray[np.float64],
     labels: npt.NDArray[np.bool_],
     weights: Floats,
+    start: npt.NDArray[np.float64],
     prior: npt.NDArray[np.float64],
 ) -> float:
     z = x @ theta
-    away = theta - np.array([1.0, 0.0])
+    away = theta - start
     losses = np.logaddexp(0, z) - labels * z
     return float(weights @ losses + away @ prior @ away / 2)
 

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,11 +67,13 @@ class Manifest:
     """Examples with inputs as they were served."""
     replayed: int
     left_out: int
-    """Examples of which neither is known."""
+    """Examples of which neither is known, and which a replay did not find either."""
     negatives_kept: float
     range_ms: tuple[int, int]
     """Half-open range of the times of requests; of no examples (0, 0)."""
     parts: tuple[Part, ...]
+    not_replayed: int = 0
+    """Examples of which nothing was logged, too few to replay the log for."""
 
     def paths(self, folder: Path) -> list[Path]:
         """The files, in order of time."""
@@ -88,15 +90,18 @@ def write_examples(
     until_ms: int,
     negatives_kept: float,
     inputs_as_of: InputsAsOf | None = None,
+    replayed_from: float = 0.0,
     features: Features = "served",
     progress: Progress = silent,
 ) -> Manifest:
     """Write labelled examples with their inputs into a new folder, whole or not at all.
 
     With `features="served"` inputs are those that were logged; where there are none they are
-    replayed, as all are with `features="replay"`. Replayed examples whose post could not have
-    been shown are left out, and without `inputs_as_of` all that would have to be replayed.
-    A folder that is there already is taken for the outcome of the same call.
+    replayed, as all are with `features="replay"`. A replay reads the archive from its beginning,
+    since a state is made of everything before: where fewer than the share `replayed_from` of
+    examples need it they are left out instead, and counted. Replayed examples whose post could
+    not have been shown are left out, and without `inputs_as_of` all that would have to be
+    replayed. A folder that is there already is taken for the outcome of the same call.
 
     Columns are `viewer_id`, `author_id`, `post_id`, `time_ms` (of the request), `request_id`,
     `source`, `as_served`, lists `continuous`, `binary`, `discrete` and one for each embedding,
@@ -108,24 +113,23 @@ def write_examples(
     writing = folder.with_name(f".writing-{folder.name}")
     shutil.rmtree(writing, ignore_errors=True)
     writing.mkdir(parents=True)
-    past = Past(settings, History(archive, until_ms)) if inputs_as_of else None
-    counts = {"served": 0, "replayed": 0, "left_out": 0}
-    with _Writer(writing, schema, negatives_kept) as writer:
-        for begin, rows in _blocks(len(examples), schema):
-            progress("examples", begin / max(len(examples), 1))
-            block = examples.take(rows)
-            inputs = Dense.empty(schema, len(block))
-            served = np.zeros(len(block), bool)
-            if features == "served":
-                served = fill_as_served(archive, block.shown, inputs)
-            replayed = np.zeros(len(block), bool)
-            if past is not None and inputs_as_of is not None:
-                replayed = _replay(past, inputs_as_of, block, ~served, inputs)
-            writer.write(block, inputs, served, served | replayed)
-            counts["served"] += int(served.sum())
-            counts["replayed"] += int(replayed.sum())
-            counts["left_out"] += int((~served & ~replayed).sum())
-    manifest = writer.manifest(**counts)
+    wanted = _Wanted(archive, schema, examples, features == "served", negatives_kept, progress)
+    manifest = None
+    if features == "served" and (replayed_from > 0 or inputs_as_of is None):
+        # At first without a replay: only then it is known how many would need one.
+        manifest = _write(writing, wanted, None)
+        missing = manifest.left_out
+        if inputs_as_of is not None and missing >= max(replayed_from * len(examples), 1):
+            manifest = None
+            shutil.rmtree(writing)
+            writing.mkdir()
+        elif inputs_as_of is not None:
+            manifest = replace(manifest, left_out=0, not_replayed=missing)
+    if manifest is None:
+        replay = None
+        if inputs_as_of is not None:
+            replay = _Replay(Past(settings, History(archive, until_ms)), inputs_as_of)
+        manifest = _write(writing, wanted, replay)
     write_file(writing / _MANIFEST, json.dumps(asdict(manifest), indent=1).encode())
     sync_folder(writing)
     os.rename(writing, folder)
@@ -134,12 +138,57 @@ def write_examples(
     return manifest
 
 
+def written_before(folder: Path) -> Manifest | None:
+    """What the data set of a folder holds, if there is one."""
+    return read_manifest(folder) if (folder / _MANIFEST).exists() else None
+
+
 def read_manifest(folder: Path) -> Manifest:
     """What a data set holds."""
     told = json.loads((folder / _MANIFEST).read_bytes())
     told["parts"] = tuple(Part(**part) for part in told["parts"])
     told["tasks"], told["range_ms"] = tuple(told["tasks"]), tuple(told["range_ms"])
     return Manifest(**told)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What is to be written."""
+
+    archive: Archive
+    schema: Schema
+    examples: Labelled
+    as_served: bool
+    """Whether inputs that were logged are taken."""
+    negatives_kept: float
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class _Replay:
+    past: Past
+    inputs_as_of: InputsAsOf
+
+
+def _write(folder: Path, wanted: _Wanted, replay: _Replay | None) -> Manifest:
+    """Write the parts of a data set into an empty folder."""
+    counts = {"served": 0, "replayed": 0, "left_out": 0}
+    schema, n = wanted.schema, len(wanted.examples)
+    with _Writer(folder, schema, wanted.negatives_kept) as writer:
+        for begin, rows in _blocks(n, schema):
+            wanted.progress("examples", begin / max(n, 1))
+            block = wanted.examples.take(rows)
+            inputs = Dense.empty(schema, len(block))
+            served, replayed = np.zeros(len(block), bool), np.zeros(len(block), bool)
+            if wanted.as_served:
+                served = fill_as_served(wanted.archive, block.shown, inputs)
+            if replay is not None:
+                replayed = _replayed(replay.past, replay.inputs_as_of, block, ~served, inputs)
+            writer.write(block, inputs, served, served | replayed)
+            counts["served"] += int(served.sum())
+            counts["replayed"] += int(replayed.sum())
+            counts["left_out"] += int((~served & ~replayed).sum())
+    return writer.manifest(**counts)
 
 
 def _blocks(n: int, schema: Schema) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
@@ -155,7 +204,7 @@ def _row_bytes(schema: Schema) -> int:
     return numbers + len(schema.binary) + 128
 
 
-def _replay(
+def _replayed(
     past: Past,
     inputs_as_of: InputsAsOf,
     block: Labelled,

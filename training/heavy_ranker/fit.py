@@ -19,7 +19,7 @@ from training.heavy_ranker.model import HeavyRanker
 from training.heavy_ranker.tensors import Batch
 from training.heavy_ranker.train import Run, train_here
 from training.heavy_ranker.workers import train_on_workers
-from training.job import Progress, silent
+from training.job import Progress, TrainingError, silent
 
 HELD_OUT = 0.2
 """Share of examples, the latest, that are not learnt from: half to calibrate, half to judge by."""
@@ -36,6 +36,8 @@ class Fitted:
     model: HeavyRanker
     run: Run
     calibration: Calibration
+    outcome: Judged
+    """What it says of the latest examples, beside what happened."""
     evaluation: dict[str, dict[str, Metrics]]
     """As `training.heavy_ranker.evaluate.evaluate` gives it."""
     curve: tuple[Point, ...]
@@ -62,8 +64,7 @@ def fit(
     weights to begin with. Raises `TrainingError` where there is too little to learn from, and
     `ValueError` for examples or a model that do not fit.
     """
-    n_kept = len(examples) - round(len(examples) * HELD_OUT)
-    middle = (n_kept + len(examples)) // 2
+    n_kept, middle = held_out_at(examples.described("time_ms"))
     fitting = max(n_kept // (ranker.workers * EPOCH_STEPS), SMALLEST_BATCH)
     ranker = ranker.model_copy(update={"batch": min(ranker.batch, fitting)})
     run = Run(folder, examples.between(0, n_kept), ranker, ranker.seed, start)
@@ -78,9 +79,33 @@ def fit(
     progress("evaluating", 0.0)
     later = examples.between(middle, len(examples))
     judged = judge(model, calibration, later)
-    return Fitted(
-        model, run, calibration, evaluate(judged, later.described("source")), curve, later
-    )
+    found = evaluate(judged, later.described("source"))
+    return Fitted(model, run, calibration, judged, found, curve, later)
+
+
+def held_out_at(times_ms: npt.NDArray[np.int64]) -> tuple[int, int]:
+    """Before which of examples (n,) in order of time those held out begin, and those to judge by.
+
+    As near as can be to the shares that `HELD_OUT` tells, where one instant's examples end and
+    another's begin: no request lies on both sides, and a later run begins at an instant. Raises
+    `TrainingError` where examples have too few instants for that.
+    """
+    n = len(times_ms)
+    wanted = n - round(n * HELD_OUT)
+    bounds = np.flatnonzero(np.diff(times_ms)) + 1
+    if len(bounds) < 2:
+        raise TrainingError(
+            f"{n:,} examples are of {len(bounds) + 1} instants; there must be three, to learn, to "
+            "calibrate and to judge"
+        )
+    # The last bound is left for the second cut.
+    first = _nearest(bounds[:-1], wanted)
+    second = _nearest(bounds[bounds > first], (wanted + n) // 2)
+    return first, second
+
+
+def _nearest(bounds: npt.NDArray[np.int64], wanted: int) -> int:
+    return int(bounds[np.argmin(np.abs(bounds - wanted))])
 
 
 def trained(run: Run, step: int | None = None) -> tuple[HeavyRanker, tuple[Point, ...]]:

@@ -1,4 +1,4 @@
-"""Whether a new model may serve: judged beside the light ranker and the version before it."""
+"""Whether a new model may serve: judged beside the light ranker and the versions before it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,13 +37,18 @@ def judged_tasks(found: ByTask, min_positives: int) -> list[str]:
 
 
 def verdict(
-    found: ByTask, light: Mapping[str, float], earlier: ByTask | None, settings: HeavyRankerSettings
+    found: ByTask,
+    light: Mapping[str, float],
+    before: Mapping[str, ByTask],
+    settings: HeavyRankerSettings,
 ) -> Verdict:
     """Accepts what is better than constants, and no worse than what it would take the place of.
 
-    `found` and `earlier` are metrics of the new and the earlier model, `light` the light
-    ranker's AUROC by task, all on the same latest examples. Means are over the tasks that can
-    be judged; with the light ranker, which has one score, over those that one wants more of.
+    `found` are metrics of the new model, `light` the light ranker's AUROC by task, `before` those
+    of earlier models by what they are called: the version before, and the reference (see
+    `best_of`), without which each version might be a little worse than the last for ever. All
+    are of the same latest examples. Means are over the tasks that can be judged; with the light
+    ranker, which has one score, over those that one wants more of.
     """
     tasks = judged_tasks(found, settings.min_judged_positives)
     if not tasks:
@@ -66,13 +71,26 @@ def verdict(
         told.append(f"mean AUROC {auroc:.4f}, of the light ranker {of_light:.4f}")
         if auroc < of_light - settings.auroc_tolerance:
             return Verdict(False, f"worse than the light ranker: {told[-1]}")
-    if earlier is not None:
-        both = [task for task in tasks if earlier[task]["rce"] is not None]
-        before = _mean(earlier, both, "rce")
-        told.append(f"mean RCE of the earlier version {before:.2f}")
-        if _mean(found, both, "rce") < before - settings.rce_tolerance:
-            return Verdict(False, f"worse than the earlier version: {'; '.join(told)}")
+    for name, of_other in before.items():
+        theirs = _mean(of_other, tasks, "rce")
+        told.append(f"mean RCE of the {name} version {theirs:.2f}")
+        if rce < theirs - settings.rce_tolerance:
+            return Verdict(False, f"worse than the {name} version: {'; '.join(told)}")
     return Verdict(True, "; ".join(told))
+
+
+def best_of(of_versions: Mapping[str, ByTask], settings: HeavyRankerSettings) -> str:
+    """Which version is best on the same examples, by mean RCE; of equals the first.
+
+    The best one stays the reference for versions to come until another is better on what
+    happens then, so that tolerances do not add up from version to version. Without tasks that
+    can be judged it is the first.
+    """
+    first = next(iter(of_versions))
+    tasks = judged_tasks(of_versions[first], settings.min_judged_positives)
+    if not tasks:
+        return first
+    return max(of_versions, key=lambda version: _mean(of_versions[version], tasks, "rce"))
 
 
 def _mean(metrics: ByTask, tasks: list[str], name: str) -> float:

@@ -31,11 +31,13 @@ def light_logits(
     examples: ExampleSet,
     until_ms: int,
     progress: Callable[[float], None],
+    replayed_from: float = 0.0,
 ) -> tuple[str, Floats]:
     """(version, logits (n,)) of the light ranker that served when the examples were shown.
 
     That is the newest whose data ends before them, or where there is none the newest. Its
-    features are those that were served, and replayed where these were not logged.
+    features are those that were served, and replayed where these were not logged, if that is
+    at least the share `replayed_from` of examples; else these have no numbers.
     """
     viewers, posts, times_ms = (
         examples.described(name).astype(np.int64) for name in ("viewer_id", "post_id", "time_ms")
@@ -45,7 +47,8 @@ def light_logits(
     requests = pa.array(examples.described("request_id"), pa.string())
     features, found = _served(archive, requests, viewers, posts, times_ms)
     rows = np.flatnonzero(~found)
-    if len(rows):
+    if len(rows) and len(rows) >= replayed_from * len(posts):
+        found[rows] = True
         features[rows], _ = features_as_of(
             settings,
             History(archive, until_ms),
@@ -55,6 +58,7 @@ def light_logits(
             progress,
         )
     logits = ranker.logits(features, features[:, _IS_FOLLOWED] > 0)
+    logits = np.where(found, logits, np.nan)
     return version or UNTRAINED_VERSION, logits.astype(np.float32)
 
 

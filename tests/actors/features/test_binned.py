@@ -74,3 +74,13 @@ def test_the_untrained_model_prefers_what_it_should() -> None:
     assert np.isfinite(logits).all()
     new, older, ancient, liked, near, _ = logits.tolist()
     assert ancient < older < new < min(liked, near)
+
+
+def test_the_untrained_model_multiplies_odds_by_the_match_of_languages() -> None:
+    model = untrained(FEATURES)
+    matches = np.array([0.1, 0.3, 0.7, 1.0])
+    features = np.zeros((4, len(FEATURES)), np.float32)
+    features[:, FEATURES.index("language_match")] = matches
+    for logged in (features, features.astype(np.float16).astype(np.float32)):
+        logits = model.logits(logged)
+        np.testing.assert_allclose(np.exp(logits - logits[-1]), matches, rtol=1e-5)

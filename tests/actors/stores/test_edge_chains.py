@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.stores.edge_chains import EdgeChains, slot_of_position, visible_degree
-from actors.stores.segment_row import KIND_MASK, TARGET_SHIFT
+from actors.stores.segment_row import KIND_MASK, MARK_SHIFT, TARGET_SHIFT, mark_of
 
 
 def append(chains: EdgeChains, owners: list[int], first: int) -> None:
@@ -14,6 +14,7 @@ def append(chains: EdgeChains, owners: list[int], first: int) -> None:
         1 + max(owners, default=0),
         np.array(owners, np.int32),
         numbers.astype(np.int32),
+        numbers + 1,
         (numbers % 16).astype(np.uint8),
         numbers.astype(np.int64),
         np.full(n, 3, np.uint8),
@@ -36,7 +37,8 @@ def test_a_reader_sees_exactly_the_edges_it_captured(
         for position, edge in enumerate(expected):
             at = slot_of_position(chains.pool, degree, last, position)
             word = int(chains.pool[at, 1]) & 0xFFFFFFFF
-            assert chains.pool[at, 0] == edge
+            mark, time_ms = divmod(int(chains.pool[at, 0]) % 2**64, 2**MARK_SHIFT)
+            assert (mark, time_ms) == (mark_of(edge + 1), edge)
             assert (word >> TARGET_SHIFT, word & KIND_MASK) == (edge, edge % 16)
 
 
@@ -56,7 +58,7 @@ def test_lateness_is_the_most_an_edge_came_behind_a_newer_one() -> None:
     times_ms = np.array([50, 60, 45, 70, 69], np.int64)
     ones = np.ones(5, np.uint8)
     owners = np.zeros(5, np.int32)
-    chains.append(1, owners, owners, ones, times_ms, ones, 1, 0)
+    chains.append(1, owners, owners, times_ms, ones, times_ms, ones, 1, 0)
     assert chains.nodes[0, 1:3].tolist() == [70, 15]
 
 

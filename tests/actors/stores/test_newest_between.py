@@ -17,7 +17,7 @@ from actors.stores.newest_between import (
 )
 from actors.stores.posts import PostTable
 from cluster.events import Kind
-from tests.worlds import NOW_MS, USERS, Clock, Event, states_of, worlds
+from tests.worlds import NOW_MS, USERS, Clock, Event, replaced_posts, states_of, worlds
 
 
 def table_of(events: list[Event]) -> PostTable:
@@ -63,7 +63,7 @@ def model(
     hidden: set[int],
 ) -> list[Place]:
     deleted = {e["post_id"] for e in events if e["kind"] == "post_delete"}
-    edited = {e["edit_of_id"] for e in events if e.get("edit_of_id")}
+    edited = replaced_posts(events)
     found = []
     for event in events:
         place = Place(event["time_ms"], event.get("post_id", 0))

@@ -13,7 +13,7 @@ from actors.stores import newest_posts as module
 from actors.stores.newest_posts import NewestPosts, merge_newest
 from cluster.events import Kind
 from cluster.ids import Ids
-from tests.worlds import NOW_MS, USERS, Clock, Event, states_of, worlds
+from tests.worlds import NOW_MS, USERS, Clock, Event, replaced_posts, states_of, worlds
 
 SINCE_MS = NOW_MS - 15 * 3_600_000
 
@@ -37,7 +37,7 @@ def newest(
 
 def model(events: list[Event], group: list[int], limit: int, reposts: bool) -> list[int]:
     deleted = {e["post_id"] for e in events if e["kind"] == "post_delete"}
-    edited = {e["edit_of_id"] for e in events if e.get("edit_of_id")}
+    edited = replaced_posts(events)
     found = [
         (e["time_ms"], e["post_id"])
         for e in events

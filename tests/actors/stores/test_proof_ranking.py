@@ -10,8 +10,8 @@ from actors.stores.proof_ranking import (
     ProofGate,
     Proofs,
     RankedPosts,
+    merge_proofs,
     rank_proofs,
-    score_floor,
 )
 
 FAVOURITE, REPOST, AUTHOR = 1, 2, 4
@@ -131,16 +131,45 @@ def test_no_room_and_no_parts_posts() -> None:
     assert len(rank_proofs([proofs_of({}), proofs_of({})], SEEDS, WEIGHTS, k=5).post_ids) == 0
 
 
+def test_many_ties_go_by_newest_proof_then_post_id() -> None:
+    groups = {post: [(0, 1, post % 3)] for post in range(1, 60)}
+    expected = sorted(groups, key=lambda post: (-(post % 3), -post))[:10]
+    assert rank(groups).post_ids.tolist() == expected
+
+
 @given(
-    st.lists(st.floats(0, 1e9) | st.sampled_from([0.0, 1.0, 1e-300]), max_size=300),
-    st.integers(0, 120),
+    st.lists(
+        st.dictionaries(
+            st.integers(1, 12),
+            st.sets(st.tuples(st.integers(0, 5), st.integers(1, 2)), min_size=1),
+            max_size=8,
+        ),
+        min_size=1,
+        max_size=4,
+    )
 )
-def test_the_floor_is_reached_by_enough_scores(scores: list[float], count: int) -> None:
-    floor = score_floor(np.array(scores, np.float64), count)
-    assert sum(score >= floor for score in scores) >= min(count, len(scores))
-
-
-def test_the_floor_keeps_few_more_than_wanted() -> None:
-    scores = np.random.default_rng(0).random(30_000)
-    kept = int((scores >= score_floor(scores, 1_000)).sum())
-    assert 1_000 <= kept < 1_200
+def test_parts_merge_into_groups_in_seed_order(
+    parts: list[dict[int, set[tuple[int, int]]]],
+) -> None:
+    n = len(parts)
+    # Seeds live in one part each.
+    own = [
+        {
+            post: [(seed * n + part, kind, 100 * seed + kind) for seed, kind in pairs]
+            for post, pairs in groups.items()
+        }
+        for part, groups in enumerate(parts)
+    ]
+    merged = merge_proofs([proofs_of(groups) for groups in own])
+    expected: dict[int, list[Proof]] = {}
+    for groups in own:
+        for post, proofs in groups.items():
+            expected.setdefault(post, []).extend(proofs)
+    assert merged.post_ids.tolist() == list(expected)
+    assert merged.author_ids.tolist() == [9] * len(expected)
+    for i, post in enumerate(expected):
+        cut = slice(merged.offsets[i], merged.offsets[i + 1])
+        columns = (merged.seed_indices[cut], merged.kinds[cut], merged.times_ms[cut])
+        found = list(zip(*(column.tolist() for column in columns), strict=True))
+        assert [proof[0] for proof in found] == sorted(proof[0] for proof in found)
+        assert sorted(found) == sorted(expected[post])

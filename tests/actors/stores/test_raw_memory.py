@@ -1,6 +1,7 @@
 import numpy as np
 
-from actors.stores.raw_memory import carve, int64_rows, int64s, uint16s, uint32s
+from actors.stores.kernels import kernel
+from actors.stores.raw_memory import carve, int64_rows, int64s, lowest_bit, uint16s, uint32s
 
 
 def test_carved_arrays_are_aligned_and_apart() -> None:
@@ -22,3 +23,14 @@ def test_arrays_at_an_address_share_its_memory() -> None:
     assert uint16s(at + 8, 2).tolist() == [1, 0]
     int64s(at, 12)[3] = 99
     assert numbers[3] == 99
+
+
+@kernel
+def _lowest(bits: np.uint64) -> np.int64:
+    found: np.int64 = lowest_bit(bits)
+    return found
+
+
+def test_the_lowest_bit_that_is_set() -> None:
+    for bits, place in ((1, 0), (0b1011000, 3), (2**63, 63), (2**63 | 2**40, 40), (0, 64)):
+        assert _lowest(np.uint64(bits)) == place

@@ -174,6 +174,55 @@ def test_a_large_answer_is_the_same_fused_and_in_parts() -> None:
             assert len(fused.post_ids) == (200 if minimum == 0 else min(200, len(fused.post_ids)))
 
 
+@given(st.integers(0, 2**32), st.integers(1, 20), st.booleans(), st.booleans())
+def test_what_is_passed_over_would_not_have_been_among_the_best(
+    seed: int, k: int, in_time: bool, tied: bool
+) -> None:
+    """Fused, and in parts of three shards, where buckets say what to look at closely."""
+    rng = np.random.default_rng(seed)
+    n = 3_000
+    columns = [
+        rng.integers(1, 13, n),
+        1 + (800 * rng.random(n) ** 2).astype(np.int64),
+        rng.choice([CLICK, FAVOURITE, REPOST, UNFAVOURITE], n),
+        np.arange(n) if in_time else rng.integers(0, 500, n),
+    ]
+    edges = np.stack(columns, 1)
+    seeds = np.arange(1, 13)
+    weights = np.ones(12) if tied else rng.random(12)
+    gate = ProofGate(min_users=int(rng.integers(0, 3)), kinds_mask=0b110)
+    post_filter = PostFilter(
+        excluded_post_ids=rng.integers(1, 100, 10),
+        excluded_author_ids=np.array([2]),
+        min_post_id=int(rng.integers(0, 30)),
+    )
+    graph = graph_of(edges.tolist(), 5, 700)
+    part = second_degree(graph, seeds, max_edges_per_seed=200)
+    expected = rank_proofs([part], seeds, weights, k=k, gate=gate, post_filter=post_filter)
+    fused = top_second_degree(
+        graph, seeds, weights, k=k, gate=gate, post_filter=post_filter, max_edges_per_seed=200
+    )
+    assert_same(fused, expected)
+    parts = []
+    for shard in range(3):
+        indices = np.flatnonzero(seeds % 3 == shard).astype(np.int32)
+        own = graph_of(edges[edges[:, 0] % 3 == shard].tolist(), 4, 700)
+        parts.append(
+            second_degree(own, seeds[indices], seed_indices=indices, max_edges_per_seed=200)
+        )
+    apart = rank_proofs(parts, seeds, weights, k=k, gate=gate, post_filter=post_filter)
+    assert_same(apart, expected)
+
+
+def test_weights_that_may_be_negative_bound_nothing() -> None:
+    edges = [(user, post, 1, post) for user in (1, 2, 3) for post in range(1, 400)]
+    graph, seeds = graph_of(edges), np.array([1, 2, 3])
+    for weights in (np.array([1.0, -2.0, 0.5]), np.array([-1.0, -2.0, -0.5]), np.zeros(3)):
+        ranked = top_second_degree(graph, seeds, weights, k=2)
+        assert ranked.post_ids.tolist() == [399, 398]
+        assert ranked.scores.tolist() == [weights.sum()] * 2
+
+
 def test_no_seeds_and_unknown_seeds_give_nothing() -> None:
     graph = graph_of([(1, 2, 1, 3)])
     for seeds in (np.zeros(0, np.int64), np.array([5, 9])):

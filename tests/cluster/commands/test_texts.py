@@ -14,6 +14,7 @@ from timeline.analytics_examples import ANALYTICS
 WHAT_IF: dict[str, Any] = {
     "user_id": "1",
     "changed": {"heavy_ranker.weights.is_replied": {"before": 13.5, "after": 0.0}},
+    "experiment_arms": ["ads:few", "reply:more"],
     "sources_off": ["popular"],
     "before": {
         "degraded": [],
@@ -90,6 +91,7 @@ def rows_of(text: str) -> list[list[str]]:
 
 def test_both_orders_and_what_moved_by_itself_first() -> None:
     text = text_of(print_what_if, WHAT_IF)
+    assert "experiments: ads:few, reply:more" in text
     assert text.splitlines()[0] == (
         "For You of user 1, if heavy_ranker.weights.is_replied were 0.0 (it is 13.5) and popular "
         "were not asked"

@@ -4,19 +4,21 @@ import pytest
 
 from actors.router import LocalRouter
 from cluster.events import Kind
-from cluster.settings import Settings
+from cluster.settings import Settings, load
 from tests.timeline.sources.finding import run, unanswered
 from tests.worlds import HOUR_MS, NOW_MS, USERS, Clock, Event, states_of
 from timeline.hydration import fetch_viewer
 from timeline.query import Query
-from timeline.sources.following import Following
+from timeline.sources.following import Following, own_where_wanted
 
 VIEWER, FRIEND, OTHER, STRANGER = USERS[0], USERS[2], USERS[4], USERS[6]
 
 
-def query(events: list[Event], n_shards: int = 1, limit: int = 10) -> Query:
+def query(
+    events: list[Event], n_shards: int = 1, limit: int = 10, settings: Settings | None = None
+) -> Query:
     router = LocalRouter(states_of(events, n_shards))
-    asked = Query(VIEWER, NOW_MS, limit, "request", Settings(), router)
+    asked = Query(VIEWER, NOW_MS, limit, "request", settings or Settings(), router)
     fetch_viewer(asked, with_tastes=False)
     return asked
 
@@ -33,7 +35,36 @@ def test_replies_only_to_those_whom_the_viewer_follows_or_is(n_shards: int) -> N
         events.append(clock.post(20 + k, FRIEND, reply_to_id=10, reply_to_author_id=to))
     events.append(clock.post(30, FRIEND, quote_of_id=11, quote_of_author_id=STRANGER))
     asked = query(events, n_shards)
-    assert run(Following(), asked).post_ids.tolist() == [30, 22, 21, 20]
+    assert run(Following(), asked).post_ids.tolist() == [30, 22, 21, 20, 10]
+
+
+OTHERS_ALONE = load(products={"following_own_posts": False})
+
+
+@pytest.mark.parametrize("n_shards", [1, 4])
+def test_ones_own_posts_where_the_settings_say_so(n_shards: int) -> None:
+    """Protected or not; of one's replies, as of others', those to whom one follows or is."""
+    clock = Clock()
+    events = [*follows(clock, FRIEND), clock.post(10, VIEWER), clock.post(11, FRIEND)]
+    for k, to in enumerate((FRIEND, VIEWER, STRANGER)):
+        events.append(clock.post(20 + k, VIEWER, reply_to_id=9, reply_to_author_id=to))
+    events.append(clock.post(30, FRIEND, repost_of_id=10, repost_of_author_id=VIEWER))
+    events.append(clock.event(Kind.USER_CREATE, actor_id=VIEWER, protected=True))
+    asked = query(events, n_shards)
+    found = run(Following(), asked)
+    assert found.post_ids.tolist() == [30, 21, 20, 11, 10]
+    assert own_where_wanted(asked, found).all()
+    asked = query(events, n_shards, settings=OTHERS_ALONE)
+    found = run(Following(), asked)
+    assert found.post_ids.tolist() == [30, 11]
+    assert own_where_wanted(asked, found).tolist() == [False, True]
+
+
+def test_whoever_follows_nobody_has_ones_own_posts() -> None:
+    clock = Clock()
+    events = [clock.post(10, VIEWER), clock.post(11, STRANGER)]
+    assert run(Following(), query(events)).post_ids.tolist() == [10]
+    assert len(run(Following(), query(events, settings=OTHERS_ALONE))) == 0
 
 
 def test_those_who_reply_to_strangers_all_day_do_not_fill_the_answer() -> None:

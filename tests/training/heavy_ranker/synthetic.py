@@ -84,9 +84,12 @@ def write(
     group: int = 100,
     sources: list[str | None] | None = None,
     metadata: dict[str, str] | None = None,
+    first_ms: int = 0,
     **changed: Any,
 ) -> Path:
     """Write examples to a Parquet file in row groups of `group`; their labels by `tasks`.
+
+    They are of one instant each, from `first_ms` on.
 
     `changed` columns take the place of the examples' own.
     """
@@ -100,6 +103,7 @@ def write(
         "mask": lists(examples.mask[:, by_name], pa.uint8()),
         "weight": pa.array(examples.weights),
         "source": pa.array(sources or [None] * len(examples), pa.string()),
+        "time_ms": pa.array(np.arange(len(examples)) + first_ms),
         **changed,
     }
     told = {"tasks": ",".join(tasks), "schema": schema.fingerprint, **(metadata or {})}
@@ -125,7 +129,7 @@ def on_disk(folder: Path, schema: Schema, examples: Examples, **given: Any) -> E
     half = len(examples) // 2
     parts = [examples.take(slice(0, half)), examples.take(slice(half, None))]
     paths = [
-        write(folder / f"part-{i:05d}.parquet", schema, part, **given)
+        write(folder / f"part-{i:05d}.parquet", schema, part, first_ms=i * half, **given)
         for i, part in enumerate(parts)
     ]
     return ExampleSet.open(paths, schema)

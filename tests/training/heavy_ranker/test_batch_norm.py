@@ -5,7 +5,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from tests.training.heavy_ranker.processes import WorkerGroup
+from tests.training.worker_groups import WorkerGroup
 from training.heavy_ranker.batch_norm import SyncedBatchNorm
 
 SIZES = (9, 4)

@@ -75,15 +75,35 @@ def test_a_ratio_is_part_of_what_comes_out() -> None:
     assert (a, b) == pytest.approx((1, np.log(kept)), abs=0.1)
 
 
-def test_few_labels_move_a_bias_alone_and_one_kind_moves_nothing() -> None:
+def test_a_scale_grows_with_what_speaks_for_it() -> None:
+    """The same logits, which are right, and their labels, once and many times over."""
     rng = np.random.default_rng(3)
-    logits = rng.normal(0, 1, (500, 3)).astype(np.float32)
+    logits = np.sort(rng.normal(-4, 1, (400, 1)).astype(np.float32), axis=0)
+    labels = np.zeros(logits.shape, bool)
+    # As many as are to be expected, where they are to be expected.
+    labels[np.searchsorted(np.cumsum(sigmoid(logits)), np.arange(0.5, sigmoid(logits).sum()))] = 1
+    found = [
+        fit(np.tile(logits, (times, 1)), np.tile(labels, (times, 1)))["t0"] for times in (1, 4, 100)
+    ]
+    scales = [a for a, _ in found]
+    assert 0.3 < scales[0] < 0.85 < scales[1] < scales[2]
+    assert scales[2] == pytest.approx(1, abs=0.1)
+    for a, b in found:
+        # However small the scale, the mean is right.
+        assert sigmoid(a * logits + b).mean() == pytest.approx(labels.mean(), rel=0.02)
+
+
+def test_what_nothing_speaks_for_says_the_same_of_all() -> None:
+    rng = np.random.default_rng(3)
+    logits = rng.normal(-3, 1, (500, 3)).astype(np.float32)
     labels = np.zeros((500, 3), bool)
-    labels[:5, 0] = True
     # Upside down: the more the model says, the less it happens.
-    labels[:, 2] = rng.random(500) < sigmoid(-3 * logits[:, 2])
+    labels[:, 1] = rng.random(500) < sigmoid(-3 * (logits[:, 1] + 3))
     found = fit(logits, labels)
-    assert found["t0"][0] == 1
-    assert found["t0"][1] < -2
-    assert found["t1"] == (1, 0) == identity(("t1",))["t1"]
-    assert found["t2"][0] == 1
+    probabilities = calibrated(logits, ("t0", "t1", "t2"), found)
+    assert found["t0"][0] == pytest.approx(0, abs=0.05)
+    assert 0 < probabilities[0, 0] < sigmoid(logits[:, 0]).mean()
+    assert found["t1"][0] == 0
+    assert probabilities[0, 1] == pytest.approx(labels[:, 1].mean(), abs=0.01)
+    unknown = fit(logits, labels, mask=np.zeros((500, 3)))
+    assert unknown == identity(("t0", "t1", "t2"))

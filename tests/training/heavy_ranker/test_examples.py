@@ -151,6 +151,40 @@ def test_without_a_replay_the_others_are_left_out(folder: Path) -> None:
     assert set(table.column("request_id").to_pylist()) == {"r1"}
 
 
+@pytest.mark.parametrize(("share", "replayed"), [(0.25, True), (0.26, False), (1.0, False)])
+def test_the_archive_is_not_replayed_for_a_few(folder: Path, share: float, replayed: bool) -> None:
+    events = requests(4)
+    pages = [page(k, asked_ms_of(events, k), [60] * N_POSTS) for k in range(3)]
+    given: dict[str, Any] = {"replayed_from": share}
+    if not replayed:
+        given["inputs_as_of"] = must_not_replay
+    manifest, table = written(folder, events, pages, **given)
+    assert manifest == read_manifest(folder / "set")
+    assert (manifest.served, manifest.replayed) == (12, 4 * replayed)
+    assert (manifest.left_out, manifest.not_replayed) == (0, 4 * (not replayed))
+    assert manifest.examples == len(table) == 12 + 4 * replayed
+    assert (asked_ms_of(events, 3) in table.column("time_ms").to_pylist()) == replayed
+    # Each instant's are still in their order.
+    assert table.column("time_ms").to_pylist() == sorted(table.column("time_ms").to_pylist())
+
+
+def test_where_nothing_was_logged_all_are_replayed(folder: Path) -> None:
+    manifest, _ = written(folder, requests(3), replayed_from=1.0)
+    assert (manifest.served, manifest.replayed, manifest.not_replayed) == (0, 12, 0)
+
+
+def test_where_all_was_logged_nothing_is_replayed(folder: Path) -> None:
+    events = requests(2)
+    pages = [page(k, asked_ms_of(events, k), [60] * N_POSTS) for k in range(2)]
+    given = {"replayed_from": 0.01, "inputs_as_of": must_not_replay}
+    manifest, _ = written(folder, events, pages, **given)
+    assert (manifest.served, manifest.replayed, manifest.not_replayed) == (8, 0, 0)
+
+
+def must_not_replay(*_: object) -> Any:
+    raise AssertionError("nothing needs a replay")
+
+
 def test_inputs_are_found_by_name_where_the_schema_has_changed(folder: Path) -> None:
     events = requests(2)
     pages = [page(k, asked_ms_of(events, k), [60, 61, 62, 63]) for k in range(2)]

@@ -1,7 +1,10 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from actors.features.tasks import TASK_NAMES
@@ -12,17 +15,19 @@ from tests.training.heavy_ranker.synthetic import (
     schema_of,
     settings_of,
     taught,
+    write,
 )
-from training.heavy_ranker.example_set import Examples
-from training.heavy_ranker.fit import Fitted, fit, judge
+from training.heavy_ranker.example_set import Examples, ExampleSet
+from training.heavy_ranker.fit import Fitted, fit, held_out_at, judge
+from training.job import TrainingError
 
 SCHEMA = schema_of()
 
 
-def fitted(folder: Path, examples: Examples, **given: object) -> Fitted:
+def fitted(folder: Path, examples: Examples, **changed: object) -> Fitted:
     wider = {"mask_width": 32, "block_width": 32, "backbone": (64,), "towers": (32, 16)}
     settings = settings_of(
-        **{"epochs": 8, "learning_rate_scale": 20.0, "table_learning_rate": 0.1, **wider, **given}
+        **{"epochs": 8, "learning_rate_scale": 20.0, "table_learning_rate": 0.1, **wider, **changed}
     )
     found = on_disk(folder / "examples", SCHEMA, examples, group=1_000)
     return fit(found, load(data_dir=folder / "data"), settings, folder / "run")
@@ -32,7 +37,7 @@ def fitted(folder: Path, examples: Examples, **given: object) -> Fitted:
 def test_it_learns_what_a_teacher_knows(tmp_path: Path, form: str) -> None:
     """Nearly to the AUROC of the teacher's own probabilities, which nothing can pass."""
     examples, truth = taught(examples_of(SCHEMA, 12_000))
-    found = fitted(tmp_path, examples, form=form)
+    found = fitted(tmp_path, examples, form=form, batch=256, learning_rate_scale=30.0)
     latest = slice(len(examples) - len(found.judged), None)
     for t, task in enumerate(TASK_NAMES):
         metrics = found.evaluation["all"][task]
@@ -100,3 +105,42 @@ def test_a_small_set_is_learnt_from_in_small_steps(tmp_path: Path) -> None:
     found = fitted(tmp_path, examples, epochs=1, batch=1_024)
     assert found.run.settings.batch == 64
     assert found.curve[-1].step == 800 // 64
+
+
+def test_no_instant_is_on_both_sides_of_a_cut() -> None:
+    # Ten requests of ten posts: the cuts are where they should be.
+    assert held_out_at(np.repeat(np.arange(10), 10)) == (80, 90)
+    # Of seven: as near as can be.
+    times_ms = np.repeat(np.arange(10), 7)
+    assert held_out_at(times_ms) == (56, 63)
+    assert held_out_at(np.repeat([1, 2, 3], [10, 85, 5])) == (10, 95)
+    assert held_out_at(np.repeat([1, 2, 3], [1, 1, 98])) == (1, 2)
+    for times_ms in (np.zeros(50, np.int64), np.repeat([1, 2], 25)):
+        with pytest.raises(TrainingError, match=r"50 examples are of \d instants"):
+            held_out_at(times_ms)
+
+
+@given(st.lists(st.integers(1, 30), min_size=3, max_size=60))
+def test_cuts_are_the_nearest_there_are(sizes: list[int]) -> None:
+    times_ms = np.repeat(np.arange(len(sizes)), sizes)
+    first, second = held_out_at(times_ms)
+    assert 0 < first < second < len(times_ms)
+    assert times_ms[first - 1] < times_ms[first]
+    assert times_ms[second - 1] < times_ms[second]
+    bounds = np.cumsum(sizes)[:-2]
+    wanted = len(times_ms) - round(0.2 * len(times_ms))
+    assert abs(first - wanted) == np.abs(bounds - wanted).min()
+
+
+def test_what_is_held_out_is_of_other_requests(tmp_path: Path) -> None:
+    examples, _ = taught(examples_of(SCHEMA, 1_500))
+    folder = tmp_path / "examples"
+    folder.mkdir()
+    times_ms = np.repeat(np.arange(60), 25) * 1_000
+    path = write(folder / "a.parquet", SCHEMA, examples, time_ms=pa.array(times_ms))
+    found = ExampleSet.open([path], SCHEMA)
+    run = fit(found, load(data_dir=tmp_path / "data"), settings_of(epochs=1), tmp_path / "run")
+    learnt, judged = (part.described("time_ms") for part in (run.run.examples, run.judged))
+    assert learnt[-1] == 47_000
+    assert judged[0] == 54_000
+    assert len(judged) == len(run.outcome.weights) == 150

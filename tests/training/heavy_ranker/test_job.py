@@ -17,8 +17,9 @@ from tests.training.heavy_ranker.worlds import (
 )
 from tests.worlds import HOUR_MS, Clock, Event
 from training.heavy_ranker import job
+from training.heavy_ranker.checkpoints import Checkpoints, Stood
 from training.heavy_ranker.export import MODEL
-from training.job import Trained, TrainingError
+from training.job import NothingNew, Trained, TrainingError
 
 N_REQUESTS = 150
 
@@ -169,6 +170,122 @@ def test_a_run_that_was_cut_off_does_not_write_its_examples_again(
 
     trained = job.learn(settings, archive, store(settings), SCHEMA, refuse)
     assert trained.metrics["examples"]["examples"] == N_REQUESTS * N_POSTS
+
+
+def test_a_run_that_was_cut_off_goes_on_with_its_own_examples_while_more_is_archived(
+    world: tuple[Settings, Archive], tmp_path: Path
+) -> None:
+    settings, archive = world
+    settings = settings_at(settings.data_dir, checkpoint_steps=3)
+    whole = ArtifactStore(tmp_path / "whole")
+    first = job.learn(settings, archive, whole, SCHEMA, inputs_as_of)
+    saved, steps = Checkpoints.save, list[int]()
+
+    def cut_off(self: Checkpoints, state: Any, stood: Stood) -> None:
+        saved(self, state, stood)
+        steps.append(stood.step)
+        if len(steps) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Checkpoints, "save", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            learn(settings, archive)
+        archive = archived_events(settings, more_requests(N_REQUESTS))
+        second = learn(settings, archive)
+    assert steps[:3] == [3, 6, 9]
+    assert second.metrics == first.metrics
+    files = [
+        artifacts.open(made.name, made.version)
+        for artifacts, made in ((whole, first), (store(settings), second))
+    ]
+    assert files[0].manifest.data_range_ms == files[1].manifest.data_range_ms
+    assert len({file.file("model.safetensors").read_bytes() for file in files}) == 1
+    assert files[0].json("training.json") == files[1].json("training.json")
+    # What was archived meanwhile is learnt from afterwards.
+    third = learn(settings, archive)
+    assert third.metrics["examples"]["examples"] == (N_REQUESTS // 5 + N_REQUESTS) * N_POSTS
+    assert store(settings).manifest(third.name, third.version).depends_on == {
+        "heavy_ranker": second.version
+    }
+
+
+def test_too_little_is_looked_at_again_when_more_was_archived(folder: Path) -> None:
+    settings = settings_at(folder)
+    events = over(requests(60))
+    unloved = [event for event in events if event["kind"] != "favourite"]
+    archive = archived_events(settings, unloved)
+    with pytest.raises(TrainingError, match="no engagement has more than 0 of them"):
+        learn(settings, archive)
+
+    def refuse(*_: object) -> Any:
+        raise AssertionError("the examples are there already")
+
+    with pytest.raises(TrainingError, match="no engagement has more than 0 of them"):
+        job.learn(settings, archive, store(settings), SCHEMA, refuse)
+    archive = archived_events(settings, more_requests(60))
+    trained = learn(settings, archive)
+    assert trained.metrics["examples"]["examples"] == 120 * N_POSTS
+
+
+def test_nothing_is_made_again_of_what_there_was(world: tuple[Settings, Archive]) -> None:
+    settings, archive = world
+    first = learn(settings, archive)
+    with pytest.raises(NothingNew, match=rf"{first.version} \(accepted\) .* only 0 are new"):
+        learn(settings, archive)
+    # 49 requests make 196 examples.
+    archive = archived_events(settings, more_requests(49))
+    with pytest.raises(NothingNew, match="only 196 are new; the next is tried with 200"):
+        learn(settings, archive)
+    assert store(settings).versions("heavy_ranker") == [first.version]
+    # Other settings may make another model of the same, or judge it otherwise.
+    assert learn(settings_at(settings.data_dir, epochs=3), archive).version
+    with pytest.raises(TrainingError, match="makes 64 examples"):
+        learn(settings_at(settings.data_dir, rce_tolerance=2.0), archive)
+
+
+def test_what_was_refused_is_tried_again_with_enough_new_examples(
+    world: tuple[Settings, Archive],
+) -> None:
+    settings, archive = world
+    # Nothing can pass.
+    given = {"auroc_tolerance": 0.0, "min_judged_positives": 10_000}
+    strict = settings_at(settings.data_dir, retried_from=0.5, **given)
+    first = learn(strict, archive)
+    assert first.metrics["gate"] == "refused"
+    with pytest.raises(NothingNew, match=rf"{first.version} \(refused\) .* tried with 300$"):
+        learn(strict, archive)
+    archive = archived_events(strict, more_requests(70))
+    with pytest.raises(NothingNew, match="only 280 are new"):
+        learn(strict, archive)
+    assert learn(settings_at(strict.data_dir, retried_from=0.4, **given), archive).version
+    # Whoever takes what others refused has not tried yet.
+    second = learn(settings, archive)
+    assert second.metrics["gate"] == "accepted"
+    assert second.metrics["examples"]["examples"] == (N_REQUESTS + 70) * N_POSTS
+
+
+def test_the_best_version_so_far_is_judged_beside_as_well(
+    world: tuple[Settings, Archive],
+) -> None:
+    """Versions that may each be worse by nearly all there is lose it once, and not again."""
+    settings, archive = world
+    best = learn(settings, archive)
+    assert "version" not in best.metrics["reference"]
+    of_best = best.metrics["evaluation"]["all"]["is_favorited"]["rce"]
+    # One that hardly moves from where it begins, and sizes that cannot go on from another.
+    slow = {"learning_rate_scale": 5.0, "epochs": 1, "batch": 400, "rce_tolerance": 99.0}
+    worse = learn(settings_at(settings.data_dir, block_width=12, **slow), archive)
+    assert worse.metrics["gate"] == "accepted", worse.metrics["gate_reason"]
+    rce = worse.metrics["evaluation"]["all"]["is_favorited"]["rce"]
+    assert rce < of_best - 20
+    assert worse.metrics["reference"]["version"] == best.version
+    # Not worse than the version before, and yet refused.
+    slow["rce_tolerance"] = of_best - rce - 10
+    again = learn(settings_at(settings.data_dir, block_width=16, **slow), archive)
+    assert again.metrics["earlier"]["version"] == worse.version
+    assert again.metrics["gate"] == "refused"
+    assert again.metrics["gate_reason"].startswith("worse than the reference version")
 
 
 def test_events_from_the_instant_given_on_are_not_learnt_from(

@@ -51,7 +51,9 @@ def served(request: int, time_ms: int, values: Floats, viewer: int = 0) -> bytes
     return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
 
 
-def judge(folder: Path, records: list[bytes]) -> tuple[Settings, Archive, ExampleSet, Floats]:
+def judge(
+    folder: Path, records: list[bytes], replayed_from: float = 0.0
+) -> tuple[Settings, Archive, ExampleSet, Floats]:
     settings = settings_at(folder)
     archive = archived_events(settings, requests(5), features=records)
     found = labelled(archive, 0, NOW_MS, attribution_ms=3 * HOUR_MS, max_examples=100)
@@ -64,7 +66,8 @@ def judge(folder: Path, records: list[bytes]) -> tuple[Settings, Archive, Exampl
     examples = ExampleSet.open(manifest.paths(folder / "set"), SCHEMA)
     artifacts = ArtifactStore(folder / "artifacts")
     version, logits = light_logits(
-        settings, archive, artifacts, examples, NOW_MS, lambda share: None
+        *(settings, archive, artifacts, examples, NOW_MS, lambda share: None),
+        replayed_from,
     )
     assert version == UNTRAINED_VERSION
     return settings, archive, examples, logits
@@ -95,3 +98,15 @@ def test_scores_are_those_of_the_features_as_served_where_they_were_logged(folde
     others = np.ones((5, N_POSTS), bool)
     others[2, :2] = False
     np.testing.assert_array_equal(logits.reshape(5, N_POSTS)[others], replayed[others])
+
+
+def test_a_few_whose_features_were_not_logged_are_not_replayed(folder: Path) -> None:
+    asked = [asked_ms_of(requests(5), k) for k in range(5)]
+    values = np.random.default_rng(0).integers(0, 5, (N_POSTS, len(FEATURES))).astype(np.float32)
+    records = [served(k, asked[k], values) for k in range(4)]
+    _, _, _, few = judge(folder, records, 0.25)
+    expected = untrained(FEATURES).logits(values)
+    assert few.reshape(5, N_POSTS)[:4] == pytest.approx(np.tile(expected, (4, 1)))
+    assert np.isnan(few.reshape(5, N_POSTS)[4]).all()
+    _, _, _, enough = judge(folder.with_name("other"), records, 0.2)
+    assert np.isfinite(enough).all()

@@ -5,15 +5,16 @@ import numpy as np
 import pytest
 import torch
 
+from cluster.training_settings import TwhinSettings
 from tests.training.twhin.networks import circles, prepared
-from tests.training.twhin.workers import WorkerGroup, train_together
+from tests.training.worker_groups import WorkerGroup
 from training.twhin.batches import Place, stream
 from training.twhin.checkpoints import Checkpoints
 from training.twhin.edges import Edges
 from training.twhin.evaluate import Vectors
 from training.twhin.plain import PlainTwhin
 from training.twhin.sharded import ShardedTwhin
-from training.twhin.train import CURVE_STEPS, group_of_one, train_here
+from training.twhin.train import CURVE_STEPS, group_of_one, train_here, train_worker
 
 CPU = torch.device("cpu")
 SETTINGS: dict[str, Any] = {"batch": 60, "epochs": 2, "in_batch_negatives": 4}
@@ -36,6 +37,12 @@ def begin(folder: Path, **given: Any) -> tuple[Edges, Any, PlainTwhin]:
 
 def trained(folder: Path, edges: Edges) -> tuple[Vectors, np.ndarray]:  # type: ignore[type-arg]
     return Checkpoints(folder / "checkpoints", 9).vectors(edges.rows, 8)
+
+
+def two_workers(folder: Path, settings: TwhinSettings) -> WorkerGroup:
+    """They train together on the edges of a folder."""
+    config = {"folder": str(folder), "settings": settings.model_dump(), "seed": 0}
+    return WorkerGroup(folder, train_worker, config, n_workers=2)
 
 
 START = Place()
@@ -115,12 +122,11 @@ def test_training_cut_off_goes_on_as_if_it_had_not_been(folder: Path) -> None:
 def test_killed_workers_resume_and_another_number_of_them_goes_on(folder: Path) -> None:
     """F8, and resharding: two workers from one's checkpoint, a SIGKILL, two again, then one."""
     edges, settings, plain = begin(folder, sharding="row_wise", checkpoint_steps=4, epochs=4)
-    group = WorkerGroup(folder, settings, 0, 2)
-    group.kill_one_when(folder / "checkpoints" / "step-000000004")
+    two_workers(folder, settings).kill_one_when(folder / "checkpoints" / "step-000000004")
     found = Checkpoints(folder / "checkpoints", 9).newest()
     assert found is not None
     at_kill = found[0]
-    train_together(folder, settings, 0, 2)
+    two_workers(folder, settings).finish()
     losses = learn(plain, edges, settings, 2)
     assert 4 <= at_kill < len(losses)
     assert_equal(folder, edges, plain)

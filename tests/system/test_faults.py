@@ -4,31 +4,17 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cluster.settings import Settings
-from tests.running import RunningSystem, listens, ray_processes, wait_until
+from tests.running import RunningSystem, listens, wait_until
 
 pytestmark = pytest.mark.cluster
 
 VIEWER, AUTHOR = 11, 22
-
-
-@pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSystem]:
-    running = RunningSystem(tmp_path_factory.mktemp("system"))
-    running.cli("up")
-    try:
-        yield running
-    finally:
-        running.cli("down")
-        assert not listens(running.port)
-        mine = str(running.folder)
-        assert not [line for line in ray_processes() if mine in line]
 
 
 def now_ms() -> int:

@@ -4,7 +4,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +12,14 @@ import pytest
 from actors.models import HEAVY_RANKER
 from cluster.artifacts import ArtifactStore
 from cluster.settings import Settings
-from tests.running import RunningSystem, listens, wait_until
+from tests.running import RunningSystem, wait_until
 from tests.timeline.test_heavy_ranker import write_ranker
 from tests.training.heavy_ranker.scored_models import Tensors
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("simulated")]
 
 USER = 1_005
 LOADED_WITHIN_S = 30
-
-
-@pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSystem]:
-    """A system whose ranker is a deployment; nothing of it is left behind."""
-    folder = tmp_path_factory.mktemp("ranker")
-    running = RunningSystem(folder, MURMURATION_HEAVY_RANKER__HOME="deployment")
-    running.cli("up")
-    try:
-        running.cli("simulate", "--users", "120", "--days", "1", "--seed", "5")
-        yield running
-    finally:
-        running.cli("down")
-        assert not listens(running.port)
 
 
 def store_of(system: RunningSystem) -> ArtifactStore:
@@ -54,7 +39,7 @@ def ranks(system: RunningSystem, version: str) -> bool:
 
 
 def activate(system: RunningSystem, version: str) -> None:
-    system.cli("activate", HEAVY_RANKER, version)
+    system.warm_cli("activate", HEAVY_RANKER, version)
     wait_until(lambda: ranks(system, version), LOADED_WITHIN_S, f"{version} ranks")
 
 
@@ -98,7 +83,7 @@ def test_versions_take_over_and_bad_ones_are_refused_under_load(system: RunningS
     activate(system, first)
     with Load(system) as load:
         activate(system, second)
-        refused = system.run("activate", HEAVY_RANKER, bad)
+        refused = system.warm("activate", HEAVY_RANKER, bad)
         assert refused.returncode != 0
         assert "is not activated" in refused.stderr + refused.stdout
         # Whoever activates it in spite of that gets the old one.

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.features.tasks import TASK_NAMES
+from actors.features.weighted_score import EPSILON, weighted_score
 from cluster.ranker_settings import HeadWeights
-from timeline.predictions import EPSILON, weighted_score
 
 NOTHING = dict.fromkeys(TASK_NAMES, 0.0)
 

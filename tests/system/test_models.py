@@ -3,7 +3,6 @@
 import json
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,39 +16,20 @@ from actors.stores.sparse_embeddings import SIMCLUSTERS
 from cluster.archive import Archive
 from cluster.artifacts import ArtifactStore
 from cluster.events import Kind
-from tests.running import RunningSystem, listens, wait_until
+from tests.running import RunningSystem, wait_until
 from training.refresh import JOB_NAMES
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("trained")]
 
 FRESH_S = 1.0
 """Within which an acknowledged event shows in what is derived from it."""
 AUTHOR = 900_001
-LAPTOP = {
-    "MURMURATION_TRAINING__TRUST_AND_SAFETY__CANDIDATES": '["linear"]',
-    "MURMURATION_TRAINING__TRUST_AND_SAFETY__MIN_EXAMPLES": "10",
-    # So small a world teaches no model to be sure of much.
-    "MURMURATION_TRAINING__TRUST_AND_SAFETY__PRECISIONS": "[0.5, 0.6]",
-    "MURMURATION_TRAINING__TRUST_AND_SAFETY__PREVALENCE": "0.5",
-    "MURMURATION_TRAINING__MAX_EXAMPLES": "5000",
-    "MURMURATION_TRAINING__TWHIN__EPOCHS": "2",
-    "MURMURATION_HEAVY_RANKER__MAX_EXAMPLES": "3000",
-    "MURMURATION_HEAVY_RANKER__EPOCHS": "1",
-}
 
 
 @pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSystem]:
-    """A system on which every model was trained; nothing of it is left behind."""
-    running = RunningSystem(tmp_path_factory.mktemp("models"), **LAPTOP)
-    running.cli("up")
-    try:
-        running.cli("simulate", "--users", "300", "--days", "2", "--seed", "3")
-        running.trained = json.loads(running.cli("train", "all", "--json"))  # type: ignore[attr-defined]
-        yield running
-    finally:
-        running.cli("down")
-        assert not listens(running.port)
+def trained(system: RunningSystem, simulated: None) -> list[dict[str, Any]]:
+    """What became of every model."""
+    return list(json.loads(system.warm_cli("train", "all", "--json")))
 
 
 def get(system: RunningSystem, path: str, **parameters: Any) -> dict[str, Any]:
@@ -105,19 +85,21 @@ def embedding_scores(system: RunningSystem, user_id: int, number: int) -> Any:
     return scores
 
 
-def test_every_model_was_trained_and_serves(system: RunningSystem) -> None:
-    trained = {one["name"]: one for one in system.trained}  # type: ignore[attr-defined]
-    assert set(trained) == set(JOB_NAMES)
-    assert all(one["version"] for one in trained.values()), trained
-    refused = {n for n, one in trained.items() if one["metrics"].get("gate") == "refused"}
+def test_every_model_was_trained_and_serves(
+    system: RunningSystem, trained: list[dict[str, Any]]
+) -> None:
+    models = {one["name"]: one for one in trained}
+    assert set(models) == set(JOB_NAMES)
+    assert all(one["version"] for one in trained), trained
+    refused = {n for n, one in models.items() if one["metrics"].get("gate") == "refused"}
     assert refused <= {HEAVY_RANKER}
-    assert {name for name, one in trained.items() if not one["activated"]} == refused
-    active = {name: one["version"] for name, one in trained.items() if name not in refused}
+    assert {name for name, one in models.items() if not one["activated"]} == refused
+    active = {name: one["version"] for name, one in models.items() if name not in refused}
     for shard in system.status()["shards"]:
         assert shard["active"] == active
         assert shard["counters"].get("refused_activations", 0) == 0
-    assert trained["real_graph"]["metrics"]["auc"] > 0.5
-    again = json.loads(system.cli("train", "all", "--json"))
+    assert models["real_graph"]["metrics"]["auc"] > 0.5
+    again = json.loads(system.warm_cli("train", "all", "--json"))
     rankers = ("light_ranker", HEAVY_RANKER)
     assert not any(one["version"] for one in again if one["name"] not in rankers), again
 
@@ -212,7 +194,9 @@ def test_no_answer_mixes_two_versions_while_they_change(system: RunningSystem) -
         thread.start()
     try:
         for version in (new, old, new, old):
-            system.cli("activate", SIMCLUSTERS, version)
+            system.warm_cli("activate", SIMCLUSTERS, version)
+            enough = len(answers) + 4 * len(users)
+            wait_until(lambda n=enough: bool(problems) or len(answers) >= n, 30, "answers of it")
     finally:
         stop.set()
         for thread in threads:

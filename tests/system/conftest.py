@@ -1,0 +1,41 @@
+"""One system for all tests here: first what kills parts of it, then models, then the ranker."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.running import RunningSystem, listens, ray_processes
+
+SETTINGS = {
+    "MURMURATION_HEAVY_RANKER__HOME": "deployment",
+    "MURMURATION_TRAINING__TRUST_AND_SAFETY__CANDIDATES": '["linear"]',
+    "MURMURATION_TRAINING__TRUST_AND_SAFETY__MIN_EXAMPLES": "10",
+    # So small a world teaches no model to be sure of much.
+    "MURMURATION_TRAINING__TRUST_AND_SAFETY__PRECISIONS": "[0.5, 0.6]",
+    "MURMURATION_TRAINING__TRUST_AND_SAFETY__PREVALENCE": "0.5",
+    "MURMURATION_TRAINING__MAX_EXAMPLES": "5000",
+    "MURMURATION_TRAINING__TWHIN__EPOCHS": "2",
+    "MURMURATION_HEAVY_RANKER__MAX_EXAMPLES": "3000",
+    "MURMURATION_HEAVY_RANKER__EPOCHS": "1",
+}
+
+
+@pytest.fixture(scope="package")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSystem]:
+    """Nothing of it is left behind."""
+    folder = tmp_path_factory.mktemp("system")
+    running = RunningSystem(folder, **SETTINGS)
+    running.cli("up")
+    try:
+        yield running
+    finally:
+        running.cli("down")
+        assert not listens(running.port)
+        mine = str(running.folder)
+        assert not [line for line in ray_processes() if mine in line]
+
+
+@pytest.fixture(scope="package")
+def simulated(system: RunningSystem) -> None:
+    """Two days of a small world in the system."""
+    system.warm_cli("simulate", "--users", "150", "--days", "2", "--seed", "3")
