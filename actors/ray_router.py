@@ -10,7 +10,6 @@ import ray
 from actors.calls import Call, CallFailed, asking_actor
 from actors.log_writer import RemoteLog
 from actors.router import Breaker, Gathered, Reply, Router, Wave
-from actors.shared_waves import SharedWaves
 from cluster.ingest import Appender
 from cluster.logs import open_writer
 from cluster.settings import Settings
@@ -28,7 +27,7 @@ def shard_name(shard: int) -> str:
 def connect_router(settings: Settings) -> Router:
     """The router to the running shards. Raises `ValueError` where one does not exist."""
     names = [shard_name(shard) for shard in range(settings.shards.count)]
-    return SharedWaves(ShardRouter([ray.get_actor(name, settings.namespace) for name in names]))
+    return ShardRouter([ray.get_actor(name, settings.namespace) for name in names])
 
 
 def connect_log(settings: Settings) -> Appender:
