@@ -1,8 +1,8 @@
 """Calls between actors over sockets: they find each other through Ray, and then talk directly.
 
-What Ray is for, placing, naming and restarting actors, needs few calls. A question to a shard is
-asked many times a request, and as a Ray call costs a millisecond of CPU on either side whatever
-it carries; over a socket it costs a twentieth of that (`benchmarks/calls.py`).
+What Ray is for, placing, naming and restarting actors, needs few calls. Shards are asked several
+times a request, and a Ray call costs a millisecond of CPU on either side whatever it carries; over
+a socket it costs a thirteenth of that (`benchmarks/calls.py`).
 """
 
 import errno
@@ -26,6 +26,7 @@ _NONCE_BYTES = _MAC_BYTES = 32
 _GREETING_S = 10.0
 """How long a stranger may take to say who it is."""
 _READING_S = 0.005
+_AGAIN_S = 0.01
 _LARGEST_BYTES = 1 << 32
 _CONNECTIONS = 256
 
@@ -60,11 +61,13 @@ class Answering:
         self._turns = threading.BoundedSemaphore(at_once)
         self._connections: set[socket.socket] = set()
         self._lock = threading.Lock()
+        self._closed = threading.Event()
         self.address = Address(host, self._socket.getsockname()[1], secrets.token_bytes())
         threading.Thread(target=self._accept, name="calls", daemon=True).start()
 
     def close(self) -> None:
         """Take no more calls; those who wait for an answer get `CallFailed`."""
+        self._closed.set()
         # Closing alone wakes nobody who waits in `accept`.
         _shut(self._socket)
         self._socket.close()
@@ -73,11 +76,13 @@ class Answering:
                 _shut(connection)
 
     def _accept(self) -> None:
-        while True:
+        while not self._closed.is_set():
             try:
                 connection, _ = self._socket.accept()
             except OSError:
-                return
+                # Whoever knocked is gone already, or this process has no file left for them.
+                self._closed.wait(_AGAIN_S)
+                continue
             with self._lock:
                 full = len(self._connections) >= _CONNECTIONS
                 if not full:
@@ -92,9 +97,8 @@ class Answering:
 
     def _serve(self, connection: socket.socket) -> None:
         try:
-            connection.settimeout(_GREETING_S)
             _prepare(connection)
-            _greet(connection, self.address.secret)
+            _greet(connection, self.address.secret, time.monotonic() + _GREETING_S)
             while True:
                 connection.settimeout(None)
                 left_s, message = pickle.loads(_receive(connection, None))
@@ -179,7 +183,7 @@ class Asking:
         )
         try:
             _prepare(connection)
-            _introduce(connection, address.secret)
+            _introduce(connection, address.secret, until_s)
         except BaseException:
             connection.close()
             raise
@@ -215,11 +219,11 @@ class Asking:
         return CallFailed(f"{type(error).__name__}: {error}")
 
 
-def asking_actor(actor: Any, **options: str) -> Asking:
-    """What calls a Ray actor that has an `address`; `options` are of the Ray call for that."""
+def asking_actor(actor: Any) -> Asking:
+    """What calls a Ray actor that has an `address`."""
 
     def find() -> Future[Address]:
-        address: Future[Address] = actor.address.options(**options).remote().future()
+        address: Future[Address] = actor.address.remote().future()
         return address
 
     return Asking(find)
@@ -238,6 +242,7 @@ class Call:
 
         Raises `CallFailed` (`AnswerFailed` for what was raised there), and `TimeoutError` where
         the answer is late.
+
         What came in time is read even when that is over, as other calls may have used it up.
         """
         until_s = max(self.until_s, time.monotonic() + _READING_S)
@@ -266,20 +271,21 @@ def _told(error: Exception) -> bytes:
     return said
 
 
-def _greet(connection: socket.socket, secret: bytes) -> None:
+def _greet(connection: socket.socket, secret: bytes, until_s: float) -> None:
     """Show the caller that this is whom it looks for, and have it show that it was told so."""
-    theirs, mine = _exactly(connection, _NONCE_BYTES), secrets.token_bytes(_NONCE_BYTES)
+    theirs = _exactly(connection, _NONCE_BYTES, until_s)
+    mine = secrets.token_bytes(_NONCE_BYTES)
     connection.sendall(mine + _mac(secret, b"answering", theirs + mine))
-    shown = _exactly(connection, _MAC_BYTES)
+    shown = _exactly(connection, _MAC_BYTES, until_s)
     if not hmac.compare_digest(shown, _mac(secret, b"asking", theirs + mine)):
         raise CallFailed("somebody called who does not know the secret")
 
 
-def _introduce(connection: socket.socket, secret: bytes) -> None:
+def _introduce(connection: socket.socket, secret: bytes, until_s: float) -> None:
     mine = secrets.token_bytes(_NONCE_BYTES)
     connection.sendall(mine)
-    theirs = _exactly(connection, _NONCE_BYTES)
-    shown = _exactly(connection, _MAC_BYTES)
+    theirs = _exactly(connection, _NONCE_BYTES, until_s)
+    shown = _exactly(connection, _MAC_BYTES, until_s)
     if not hmac.compare_digest(shown, _mac(secret, b"answering", mine + theirs)):
         raise CallFailed("somebody else answers at this address")
     connection.sendall(_mac(secret, b"asking", mine + theirs))
@@ -306,7 +312,7 @@ def _receive(connection: socket.socket, until_s: float | None) -> bytearray:
     return _exactly(connection, length, until_s)
 
 
-def _exactly(connection: socket.socket, length: int, until_s: float | None = None) -> bytearray:
+def _exactly(connection: socket.socket, length: int, until_s: float | None) -> bytearray:
     """As many bytes; with a deadline, however slowly they come. Raises `EOFError` at the end."""
     found = bytearray(length)
     view, have = memoryview(found), 0

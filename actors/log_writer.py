@@ -11,7 +11,7 @@ from cluster.log import LogUnavailable
 from cluster.logs import open_writer
 from cluster.settings import Settings
 
-THREADS = 32
+_THREADS = 32
 """Appends in flight at once; they share a commit."""
 _RETRY_S = 0.1
 
@@ -21,7 +21,7 @@ class LogWriter:
 
     def __init__(self, settings: Settings) -> None:
         self._log = open_writer(settings)
-        self._answering = Answering(self._log.append, get_node_ip_address(), THREADS)
+        self._answering = Answering(self._log.append, get_node_ip_address(), _THREADS)
 
     def address(self) -> Address:
         """Where appends are taken: each an answer, given once it is durable."""

@@ -42,8 +42,7 @@ class ShardRouter:
     """Asks shard actors over sockets, having found them through Ray; thread-safe."""
 
     def __init__(self, actors: Sequence[Any]) -> None:
-        # However busy a shard is, it says where it is.
-        self._shards = [asking_actor(actor, concurrency_group="control") for actor in actors]
+        self._shards = [asking_actor(actor) for actor in actors]
         self._breakers = [Breaker() for _ in actors]
 
     @property

@@ -18,10 +18,6 @@ from cluster.artifacts import ArtifactStore
 from cluster.logs import open_reader
 from cluster.settings import Settings
 
-CONCURRENCY_GROUPS = {"control": 2}
-"""Beside the default group of queries, so that health is answered under load."""
-
-
 _PREPARED_WITHIN_S = 600.0
 
 

@@ -12,10 +12,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.keeper import Keeper
 from actors.labelling import Labelling
-from actors.log_writer import THREADS as WRITER_THREADS
 from actors.log_writer import LogWriter
 from actors.ray_router import KEEPER, LABELLER, LOG_WRITER, connect_log, shard_name
-from actors.shard import CONCURRENCY_GROUPS, Shard
+from actors.shard import Shard
 from cluster import ray_head
 from cluster.ray_environment import RunRecord, read_record
 from cluster.settings import Settings
@@ -23,6 +22,8 @@ from serve_app import APPLICATION_NAME, application
 
 READY_TIMEOUT_S = 180.0
 _CALL_TIMEOUT_S = 10.0
+_CALLS_AT_ONCE = 8
+"""Of one actor: health is told while a version is made ready."""
 
 Report = Callable[[str], None]
 
@@ -51,7 +52,7 @@ def up(
     report("starting the log")
     writer = None
     if settings.log.kind == "sqlite":
-        writer = _actor(settings, LOG_WRITER, LogWriter, settings, threads=WRITER_THREADS)
+        writer = _actor(settings, LOG_WRITER, LogWriter, settings)
         ray.get(writer.heads.remote(), timeout=READY_TIMEOUT_S)
     else:
         connect_log(settings)
@@ -62,8 +63,6 @@ def up(
             shard_name(shard),
             Shard,
             *(settings, shard, settings.shards.count, until_ms),
-            threads=settings.shards.threads,
-            groups=CONCURRENCY_GROUPS,
         )
         for shard in range(settings.shards.count)
     ]
@@ -108,7 +107,7 @@ def status(settings: Settings) -> dict[str, Any]:
     record = ray_head.connect(settings, start=False)
     shards = []
     for shard in range(settings.shards.count):
-        found = _status_of(settings, shard_name(shard), concurrency_group="control")
+        found = _status_of(settings, shard_name(shard))
         shards.append({"shard": shard, "ready": False, **found})
     keeper, labeller = (_status_of(settings, name) for name in (KEEPER, LABELLER))
     return {
@@ -149,9 +148,7 @@ def wait_applied(settings: Settings, timeout_s: float = 600.0) -> None:
 def preload(settings: Settings, name: str, version: str) -> None:
     """Have every shard load a version beside the active one; raises what is wrong with it."""
     calls = [
-        ray.get_actor(shard_name(shard), settings.namespace)
-        .preload.options(concurrency_group="control")
-        .remote(name, version)
+        ray.get_actor(shard_name(shard), settings.namespace).preload.remote(name, version)
         for shard in range(settings.shards.count)
     ]
     ray.get(calls, timeout=660)
@@ -162,14 +159,7 @@ def absolute(settings: Settings) -> Settings:
     return settings.model_copy(update={"data_dir": settings.data_dir.resolve()})
 
 
-def _actor(
-    settings: Settings,
-    name: str,
-    kind: type,
-    *arguments: Any,
-    threads: int = 4,
-    groups: dict[str, int] | None = None,
-) -> Any:
+def _actor(settings: Settings, name: str, kind: type, *arguments: Any) -> Any:
     """The named actor: the one that runs, or a new one that Ray restarts when it dies."""
     options: dict[str, Any] = {
         "name": name,
@@ -177,17 +167,16 @@ def _actor(
         "get_if_exists": True,
         "lifetime": "detached",
         "max_restarts": -1,
-        "max_concurrency": threads,
+        "max_concurrency": _CALLS_AT_ONCE,
         "max_pending_calls": 1_000,
         "num_cpus": 0,
     }
-    # Ray's types know neither actors of a variable class nor concurrency groups.
+    # Ray's types know no actors of a variable class.
     make: Any = ray.remote
-    remote = make(concurrency_groups=groups)(kind) if groups else make(kind)
     if settings.log.kind == "sqlite":
         node = ray.get_runtime_context().get_node_id()
         options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=False)
-    return remote.options(**options).remote(*arguments)
+    return make(kind).options(**options).remote(*arguments)
 
 
 def _wait_ready(shards: list[Any], report: Report) -> None:
@@ -195,8 +184,7 @@ def _wait_ready(shards: list[Any], report: Report) -> None:
     waiting = dict(enumerate(shards))
     while waiting:
         for shard, actor in list(waiting.items()):
-            call = actor.status.options(concurrency_group="control").remote()
-            state = ray.get(call, timeout=READY_TIMEOUT_S)
+            state = ray.get(actor.status.remote(), timeout=READY_TIMEOUT_S)
             if state["ready"]:
                 del waiting[shard]
             elif time.monotonic() > deadline:
@@ -215,11 +203,10 @@ def _check_nodes(settings: Settings) -> None:
         )
 
 
-def _status_of(settings: Settings, name: str, **options: str) -> dict[str, Any]:
+def _status_of(settings: Settings, name: str) -> dict[str, Any]:
     try:
         actor: Any = ray.get_actor(name, settings.namespace)
-        call = actor.status.options(**options).remote()
-        return dict(ray.get(call, timeout=_CALL_TIMEOUT_S))
+        return dict(ray.get(actor.status.remote(), timeout=_CALL_TIMEOUT_S))
     except (ValueError, RayError) as error:
         return {"failure": str(error)[:200]}
 

@@ -140,10 +140,13 @@ def ahead_of_modules(product: str, query: Query) -> dict[str, Finding[Any]]:
     if query.posts_only or query.context is None:
         return {}
     moment = Moment.of(query, product, first_page=is_first_page(query))
+    accounts_due = not closed_gate(moment, ACCOUNTS, rules.who_to_follow, rules.dismissals)
+    if accounts_due:
+        # Before the query is copied: the copy is to share the search.
+        query.explored = Shared(explore(query))
     asking = _asking(query, rules.who_to_follow)
     wanted: dict[str, Finding[Any]] = {}
-    if not closed_gate(moment, ACCOUNTS, rules.who_to_follow, rules.dismissals):
-        query.explored = Shared(explore(query))
+    if accounts_due:
         finding = recommend(asking, WHO_TO_FOLLOW, rules.who_to_follow.max_items)
         wanted[ACCOUNTS] = in_time(asking, finding)
     if due := _of_creators(moment, rules):

@@ -56,7 +56,7 @@ def timeline_routes(service: Service, run: Run) -> APIRouter:
     async def following(
         request: Request, user_id: User, exact: Exact, limit: Size = 20, cursor: Cursor = None
     ) -> Response:
-        """Every post of those the user follows, newest first."""
+        """Every post of the user and of those the user follows, newest first."""
         return await page(request, Asked(FOLLOWING, user_id, limit, 0, cursor), exact)
 
     @router.get(

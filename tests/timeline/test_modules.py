@@ -1,5 +1,6 @@
 """Which modules a page has, by gate, and what is in them."""
 
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -226,14 +227,16 @@ def test_the_pill(authors: list[int], given: dict[str, bool], expected: Pill | N
 
 
 class Timed(LocalRouter):
-    """Keeps how long each wave might take."""
+    """Keeps how long each wave might take, and what was asked."""
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
         self.timeouts_s: list[float] = []
+        self.asked: Counter[str] = Counter()
 
     def ask(self, wave: Wave, timeout_s: float) -> Gathered:
         self.timeouts_s.append(timeout_s)
+        self.asked.update(type(question).__name__ for asked in wave.values() for question in asked)
         return super().ask(wave, timeout_s)
 
 
@@ -273,9 +276,12 @@ def test_accounts_asked_for_beside_the_candidates_cost_no_wave_of_their_own(aske
     alone = len(asked.router.timeouts_s)
     asked.router.timeouts_s.clear()
 
+    asked.router.asked.clear()
     ahead = ahead_of_modules("for_you", asked)
     assert ACCOUNTS in ahead
     found = ask_together(asked, {"posts": find_accounts(asked, CONTENT), **ahead}, 0.6)
+    # One search for both.
+    assert [asked.router.asked[name] for name in ("AskFollowees", "AskNearFollowers")] == [1, 1]
     # Facts of the accounts take one wave more, beside that of their posts.
     assert len(asked.router.timeouts_s) == alone + 1
     shared = found.pop("posts")
