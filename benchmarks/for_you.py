@@ -1,15 +1,20 @@
-"""For You over HTTP: latency at one client and throughput at eight, over 1,500 candidates."""
+"""For You over HTTP: latency at one client and throughput at eight, over 1,500 candidates.
+
+All sources are asked, or with `--sources in_network user_tweet_entity_graph` only those named.
+"""
 
 import argparse
 import json
 import urllib.request
-from typing import Any
+from typing import Any, get_args
 
 from benchmarks.load import measure
 from benchmarks.report import emit, percentiles
 from benchmarks.system import RunningSystem, cpu_seconds, running_system
 from benchmarks.worlds import DenseWorld
+from cluster.source_settings import SourceName
 
+_SOURCES = get_args(SourceName)
 _LIMITS = {"in_network_results": 700, "out_of_network_results": 800}
 
 
@@ -18,14 +23,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--sources", nargs="+", choices=_SOURCES, default=_SOURCES)
     arguments, _ = parser.parse_known_args()
     world = DenseWorld()
     if arguments.quick:
         world = DenseWorld(users=4_000, follows=200, posts=30_000, favourites=300_000)
-    with running_system(for_you=_LIMITS) as system:
+    off = [name for name in _SOURCES if name not in arguments.sources]
+    with running_system(for_you=_LIMITS, sources={"off": off}) as system:
         _fill(system, world)
         figures = measured(system, world, arguments.seconds)
-    emit("for_you", figures, world=vars(world), limits=_LIMITS)
+    emit("for_you", figures, world=vars(world), limits=_LIMITS, sources=arguments.sources)
 
 
 def measured(system: RunningSystem, world: DenseWorld, seconds: float) -> dict[str, Any]:

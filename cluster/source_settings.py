@@ -24,6 +24,19 @@ SignalName = Literal[
 ]
 """Signals of the user-signal service that may seed candidates."""
 
+SourceName = Literal[
+    "cached",
+    "in_network",
+    "user_tweet_entity_graph",
+    "cr_mixer",
+    "follow_recommendations",
+    "lists",
+    "popular_videos",
+    "backfill",
+    "popular",
+]
+"""The candidate sources of For You."""
+
 
 class SimClustersAnnSettings(Group):
     """The search by communities (`SANN`)."""
@@ -304,6 +317,8 @@ class InNetworkSettings(Group):
 class SourceSettings(Group):
     """What the candidate sources look for, and how much of it."""
 
+    off: tuple[SourceName, ...] = ()
+    """Sources that are not asked."""
     signals: tuple[SignalName, ...] = (
         *("tweet_favorite_90d", "account_follow", "repeated_profile_visit_14d"),
     )

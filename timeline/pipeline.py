@@ -6,7 +6,7 @@ here*, and *why is that one not*, need no code of their own in any stage.
 
 import time
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -90,15 +90,6 @@ class Pipeline:
             yield stage
             if isinstance(stage, Refine):
                 yield from stage.filters
-
-    def without_sources(self, names: Collection[str]) -> "Pipeline":
-        """The same product with some of its sources not asked."""
-        off = frozenset(names)
-        stages = [
-            replace(stage, off=stage.off | off) if isinstance(stage, Retrieve) else stage
-            for stage in self.stages
-        ]
-        return replace(self, stages=stages)
 
     def run(self, query: Query) -> tuple[Candidates, Trace]:
         """Run all stages; what is left at the end is the answer, in order."""

@@ -20,12 +20,11 @@ def retrieve(stage: Retrieve, query: Query) -> tuple[Candidates, dict[str, Found
     names = tuple(source.name for source in stage.sources)
     if query.cached.source_names != names:
         query.cached = NOTHING_SCORED  # made by another version of the product
-    enough = query.settings.sources.cached.enough
+    off, enough = query.settings.sources.off, query.settings.sources.cached.enough
     asked = {
         source.name: number
         for number, source in enumerate(stage.sources)
-        if source.name not in stage.off
-        and (not source.gated or gate(query.cached, source.name, enough))
+        if source.name not in off and (not source.gated or gate(query.cached, source.name, enough))
     }
     took_ms: dict[str, float] = {}
     versions, n_shards = query.versions, query.router.n_shards

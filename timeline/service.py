@@ -141,7 +141,7 @@ class Service:
         """A page of For You as it is and as it would be; see `WhatIf.compare`."""
         now_ms = exactly.now_ms or self._as_of_ms or self._clock()
 
-        def make(settings: Settings | None, sources_off: frozenset[str]) -> Page:
+        def make(settings: Settings | None) -> Page:
             within_s = self.settings.http.deadline_ms / 1000
             return self._timelines.page(
                 Asked(
@@ -149,7 +149,6 @@ class Service:
                     seed=exactly.seed or 0,
                     deadline_s=NO_DEADLINE_S if exactly.asked else time.monotonic() + within_s,
                     settings=settings,
-                    sources_off=sources_off,
                     posts_only=True,
                 )
             )

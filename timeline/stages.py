@@ -78,8 +78,6 @@ class Retrieve(Stage):
     sources: Sequence[Source]
     share: float = 0.6
     """Of the time then left, what each wave may take."""
-    off: frozenset[str] = frozenset()
-    """Sources that are not asked, though they keep their numbers."""
     beside: Callable[[Query], Mapping[str, Finding[Any]]] | None = None
     """What else travels with the sources' questions; found, it is in `Query.beside`."""
 

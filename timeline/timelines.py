@@ -2,7 +2,6 @@
 
 import time
 import uuid
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -53,7 +52,6 @@ class Asked:
     """Top posts: since when; None: since the viewer's last visit."""
     settings: Settings | None = None
     """Others than the viewer's own, which are those of the viewer's experiments."""
-    sources_off: Collection[str] = ()
     posts_only: bool = False
     """Nothing is wanted but the posts and their trace."""
 
@@ -97,8 +95,6 @@ class Timelines:
     def page(self, asked: Asked) -> Page:
         """A page. Raises `InvalidCursor` and `ExpiredCursor`; `KeyError` for no product."""
         product, number = self.products[asked.product], self._numbers[asked.product]
-        if asked.sources_off:
-            product = product.without_sources(asked.sources_off)
         query = self._query(asked, number)
         started = time.perf_counter()
         shown, trace = product.run(query)

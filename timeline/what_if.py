@@ -30,9 +30,8 @@ time, and what keeps posts from being shown are for the scope admin."""
 MAX_CHANGES = 100
 _WEIGHTS = "heavy_ranker.weights."
 
-Make = Callable[[Settings | None, frozenset[str]], Page]
-"""Makes the page with settings, None for the viewer's own, and without the sources named; always
-the same for the same."""
+Make = Callable[[Settings | None], Page]
+"""Makes the page with settings, None for the viewer's own; always the same for the same."""
 
 
 class Asked(BaseModel):
@@ -96,10 +95,12 @@ class WhatIf:
         ask for.
         """
         changes, off = _changes(asked), self._off(asked)
-        own = make(None, frozenset())
+        own = make(None)
         other = _changed(own.settings, changes, operator=operator)
+        if off:
+            other = overridden(other, {"sources.off": (*other.sources.off, *off)})
         both = (("before", own.settings), ("after", other))
-        pages = own, make(other, off)
+        pages = own, make(other)
         before, after = (
             Explained(pack_trace(page, self._kinds[page.product]), self._light_ranker)
             for page in pages

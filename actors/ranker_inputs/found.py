@@ -1,6 +1,7 @@
 """Inputs that the request knows by itself: the light ranker's features, and what found the post."""
 
 from collections.abc import Sequence
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -8,13 +9,11 @@ import numpy.typing as npt
 from actors.features.families import Family, Place, flag, number
 from actors.features.inputs import Level
 from actors.features.light import POST_FEATURES, PROOF_FEATURES
+from cluster.source_settings import SourceName
 
 Floats = npt.NDArray[np.float32]
 
-SOURCES = (
-    *("in_network", "user_tweet_entity_graph", "cr_mixer", "follow_recommendations"),
-    *("lists", "popular_videos", "backfill", "popular"),
-)
+SOURCES = tuple(name for name in get_args(SourceName) if name != "cached")
 """Candidate sources, as `served` events call them; an example names the first that found it."""
 _ON_LAPTOP = frozenset(
     {

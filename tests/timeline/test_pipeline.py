@@ -9,6 +9,7 @@ import pytest
 from actors.questions import AskApplied, AskPosts
 from actors.router import Gathered, Reply, Wave
 from actors.state import Failed
+from cluster.settings import load
 from tests.timeline.candidate_rows import query, rows
 from timeline.candidates import NONE, Candidates, best_of, concatenate, first_copies
 from timeline.findings import Finding
@@ -357,16 +358,18 @@ def test_optional_stages_do_not_begin_without_time() -> None:
 
 
 def test_a_source_that_is_off_is_not_asked_and_keeps_its_number() -> None:
-    sources = [Fixed("one", POSTS.take(np.arange(2))), Fixed("two", POSTS)]
+    sources = [Fixed("lists", POSTS.take(np.arange(2))), Fixed("popular", POSTS)]
     product = Pipeline("test", [Retrieve("candidates", sources), LAST])
-    other = product.without_sources(["one"])
-    found, trace = other.run(replace(query(), router=Echo()))
-    assert set(trace.sources) == {"two"}
+
+    def without(*off: str) -> Query:
+        return replace(query(), router=Echo(), settings=load(sources={"off": off}))
+
+    found, trace = product.run(without("lists"))
+    assert set(trace.sources) == {"popular"}
     assert set(found.sources.tolist()) == {2}
-    assert other.source_names == product.source_names == ["one", "two"]
-    found, _ = other.without_sources(["two"]).run(replace(query(), router=Echo()))
+    found, _ = product.run(without("lists", "popular"))
     assert len(found) == 0
-    assert set(product.run(replace(query(), router=Echo()))[1].sources) == {"one", "two"}
+    assert set(product.run(without())[1].sources) == {"lists", "popular"}
 
 
 def test_completing_late_leaves_what_was_found() -> None:

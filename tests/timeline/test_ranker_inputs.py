@@ -3,7 +3,7 @@
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from actors.ranker_inputs.found import SOURCES
 from actors.ranker_questions import AskViewerInputs
 from actors.router import Gathered, LocalRouter, Wave, shards_of
 from actors.state import ShardState
+from cluster.source_settings import SourceName
 from tests.actors.ranker_inputs.rich_worlds import (
     DIMENSIONS,
     POST_IDS,
@@ -92,7 +93,8 @@ def assert_same(one: RankerInputs, other: RankerInputs) -> None:
 
 
 def test_sources_are_numbered_as_in_the_product() -> None:
-    assert [source.name for source in for_you_sources()] == ["cached", *SOURCES]
+    names = [source.name for source in for_you_sources()]
+    assert names == ["cached", *SOURCES] == list(get_args(SourceName))
 
 
 def test_inputs_do_not_depend_on_the_number_of_shards(world: World) -> None:

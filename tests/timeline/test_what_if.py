@@ -71,17 +71,17 @@ class World:
         settings: Settings | None = None,
     ) -> None:
         self.settings = settings or states[0].settings
-        self.made: list[tuple[Settings | None, frozenset[str]]] = []
+        self.made: list[Settings | None] = []
         self.timelines = Timelines(self.settings, router, models(), SECRET, ranker)
         products = self.timelines.products
         self.sources = products["for_you"].source_names
         kinds = {name: stage_kinds(product) for name, product in products.items()}
         self.what_if = WhatIf(kinds, self.sources, models().light_ranker)
 
-    def make(self, limit: int) -> Callable[[Settings | None, frozenset[str]], Page]:
-        def make(settings: Settings | None, sources_off: frozenset[str]) -> Page:
-            self.made.append((settings, sources_off))
-            asked = {"settings": settings, "sources_off": sources_off, "posts_only": True}
+    def make(self, limit: int) -> Callable[[Settings | None], Page]:
+        def make(settings: Settings | None) -> Page:
+            self.made.append(settings)
+            asked = {"settings": settings, "posts_only": True}
             return self.timelines.for_you(VIEWER, limit, now_ms=NOW_MS, **asked)
 
         return make
@@ -155,7 +155,7 @@ def test_settings(light: World) -> None:
     assert told["moved"]
     parts = {part["part"] for one in told["moved"] for part in one["why"]}
     assert parts <= {"factor author_diversity", "others"}
-    [(own, _), (other, _)] = light.made
+    [own, other] = light.made
     assert own is None
     assert other is not None
     assert other.for_you.diversity_decay == 1.0
@@ -218,7 +218,7 @@ def test_what_cannot_be_changed_is_named(
     ]
     assert named == (fields or given)
     assert all(error.message for error in problem.value.errors)
-    assert light.made in ([], [(None, frozenset())])
+    assert light.made in ([], [None])
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_what_is_changed_are_the_settings_of_the_viewers_arms(
     assert told["experiment_arms"] == ["trial:on"]
     assert ids(told["before"]) == [str(item.post_id) for item in served.items]
     assert [one["score"] for one in told["before"]["items"]] == [i.score for i in served.items]
-    [_, (other, _)] = world.made
+    [_, other] = world.made
     assert other is not None
     assert (other.for_you.diversity_decay, other.for_you.diversity_floor) == (0.9, 0.0)
     # Taken back, the arm's change is no longer there; the others' page is what comes of it.
