@@ -14,7 +14,8 @@ from cluster.logs import features_lane, open_reader
 from cluster.settings import Settings
 
 _LOG = logging.getLogger(__name__)
-_IDLE_S = 0.5
+_STEP_EVERY_S = 2.0
+"""A step writes a file for each sort of event, however few there are."""
 _TRIM_EVERY_S = 60.0
 
 
@@ -62,13 +63,12 @@ class Keeper:
         while not self._stop.is_set():
             try:
                 with self._step:
-                    done = self._archiver.step()
+                    self._archiver.step()
                 self.failure = None
-                if not done:
-                    if time.monotonic() >= next_trim:
-                        self._housekeep()
-                        next_trim = time.monotonic() + _TRIM_EVERY_S
-                    self._stop.wait(_IDLE_S)
+                if time.monotonic() >= next_trim:
+                    self._housekeep()
+                    next_trim = time.monotonic() + _TRIM_EVERY_S
+                self._stop.wait(_STEP_EVERY_S)
             except Exception as error:
                 # The archive falls behind and retention waits for it; nothing is lost.
                 self.failure = f"{type(error).__name__}: {error}"

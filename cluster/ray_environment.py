@@ -96,6 +96,10 @@ def fast_environment(settings: Settings) -> dict[str, str]:
         # Ray would have its workers, which are all of the system, yield to everyone else.
         "RAY_worker_niceness": "0",
         "RAY_SERVE_LOG_TO_STDERR": "0",
+        # What Ray does in case something happened costs less when it looks less often.
+        "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
+        "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "1000",
+        "RAY_task_events_report_interval_ms": "5000",
     }
     haproxy = _haproxy_wrapper(scratch)
     if haproxy:

@@ -79,6 +79,7 @@ def _start(settings: Settings) -> RunRecord:
     command = [
         *(_ray_command(), "start", "--head", "--port", str(port)),
         *("--dashboard-host", "127.0.0.1", "--disable-usage-stats", "--log-color", "false"),
+        "--no-monitor",  # of an autoscaler, and this is one machine
     ]
     done = subprocess.run(
         command, env={**os.environ, **environment}, capture_output=True, text=True,

@@ -59,7 +59,7 @@ class ShardSettings(Group):
     )
     threads: int = Field(4, ge=1, le=64)
     """Queries one shard answers at the same time."""
-    poll_ms: int = Field(10, ge=1)
+    poll_ms: int = Field(25, ge=1)
     """How often a shard looks for new events when it has caught up."""
     slice_rows: int = Field(2_000, ge=1)
     """Rows applied between two queries: about 5 ms."""
