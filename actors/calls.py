@@ -10,7 +10,6 @@ import hmac
 import pickle
 import secrets
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable
@@ -18,16 +17,16 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+from actors.messages import Parts, exactly, left_s, pack, receive, send
+
 PORTS = range(11_000, 12_000)
 """Few enough to be opened among hosts."""
 
-_LENGTH = struct.Struct(">Q")
 _NONCE_BYTES = _MAC_BYTES = 32
 _GREETING_S = 10.0
 """How long a stranger may take to say who it is."""
 _READING_S = 0.005
 _AGAIN_S = 0.01
-_LARGEST_BYTES = 1 << 32
 _CONNECTIONS = 256
 
 
@@ -101,16 +100,16 @@ class Answering:
             _greet(connection, self.address.secret, time.monotonic() + _GREETING_S)
             while True:
                 connection.settimeout(None)
-                left_s, message = pickle.loads(_receive(connection, None))
-                connection.settimeout(left_s)
+                within_s, message = receive(connection, None)
+                connection.settimeout(within_s)
                 # Whoever has given up is not worth the work, and closes the connection.
-                if not self._turns.acquire(timeout=left_s):
+                if not self._turns.acquire(timeout=within_s):
                     continue
                 try:
                     reply = self._reply(message)
                 finally:
                     self._turns.release()
-                _send(connection, reply)
+                send(connection, reply)
         except (OSError, EOFError, CallFailed):
             return
         finally:
@@ -118,9 +117,9 @@ class Answering:
                 self._connections.discard(connection)
             connection.close()
 
-    def _reply(self, message: Any) -> bytes:
+    def _reply(self, message: Any) -> Parts:
         try:
-            return pickle.dumps((True, self._answer(message)), pickle.HIGHEST_PROTOCOL)
+            return pack((True, self._answer(message)))
         except Exception as error:
             return _told(error)
 
@@ -149,10 +148,10 @@ class Asking:
         try:
             if connection is None:
                 connection = self._connect(until_s)
-            left_s = _left_s(until_s)
-            payload = pickle.dumps((left_s, message), pickle.HIGHEST_PROTOCOL)
-            connection.settimeout(left_s)
-            _send(connection, payload)
+            within_s = left_s(until_s)
+            parts = pack((within_s, message))
+            connection.settimeout(within_s)
+            send(connection, parts)
         except (OSError, EOFError) as error:
             raise self._failed(connection, error) from error
         return Call(self, connection, until_s)
@@ -167,7 +166,7 @@ class Asking:
     def answer_of(self, connection: socket.socket, until_s: float) -> Any:
         """What `Call.answer` returns."""
         try:
-            good, answer = pickle.loads(_receive(connection, until_s))
+            good, answer = receive(connection, until_s)
         except (OSError, EOFError) as error:
             raise self._failed(connection, error) from error
         with self._lock:
@@ -178,9 +177,7 @@ class Asking:
 
     def _connect(self, until_s: float) -> socket.socket:
         address = self._where(until_s)
-        connection = socket.create_connection(
-            (address.host, address.port), timeout=_left_s(until_s)
-        )
+        connection = socket.create_connection((address.host, address.port), timeout=left_s(until_s))
         try:
             _prepare(connection)
             _introduce(connection, address.secret, until_s)
@@ -195,7 +192,7 @@ class Asking:
         with self._lock:
             asked = self._address = self._address or self._find()
         try:
-            return asked.result(0 if self._known else _left_s(until_s))
+            return asked.result(0 if self._known else left_s(until_s))
         except TimeoutError:
             if self._known:
                 raise CallFailed("is not back yet") from None
@@ -260,23 +257,21 @@ def _listening(host: str) -> socket.socket:
     raise OSError(f"no port of {PORTS.start} to {PORTS.stop - 1} is free on {host}")
 
 
-def _told(error: Exception) -> bytes:
+def _told(error: Exception) -> Parts:
     """A reply that tells of an error, in words where it does not travel."""
     try:
-        said = pickle.dumps((False, error), pickle.HIGHEST_PROTOCOL)
-        pickle.loads(said)
+        pickle.loads(pickle.dumps(error))
+        return pack((False, error))
     except Exception:
-        in_words = RuntimeError(f"{type(error).__name__}: {error}")
-        said = pickle.dumps((False, in_words), pickle.HIGHEST_PROTOCOL)
-    return said
+        return pack((False, RuntimeError(f"{type(error).__name__}: {error}")))
 
 
 def _greet(connection: socket.socket, secret: bytes, until_s: float) -> None:
     """Show the caller that this is whom it looks for, and have it show that it was told so."""
-    theirs = _exactly(connection, _NONCE_BYTES, until_s)
+    theirs = exactly(connection, _NONCE_BYTES, until_s)
     mine = secrets.token_bytes(_NONCE_BYTES)
     connection.sendall(mine + _mac(secret, b"answering", theirs + mine))
-    shown = _exactly(connection, _MAC_BYTES, until_s)
+    shown = exactly(connection, _MAC_BYTES, until_s)
     if not hmac.compare_digest(shown, _mac(secret, b"asking", theirs + mine)):
         raise CallFailed("somebody called who does not know the secret")
 
@@ -284,8 +279,8 @@ def _greet(connection: socket.socket, secret: bytes, until_s: float) -> None:
 def _introduce(connection: socket.socket, secret: bytes, until_s: float) -> None:
     mine = secrets.token_bytes(_NONCE_BYTES)
     connection.sendall(mine)
-    theirs = _exactly(connection, _NONCE_BYTES, until_s)
-    shown = _exactly(connection, _MAC_BYTES, until_s)
+    theirs = exactly(connection, _NONCE_BYTES, until_s)
+    shown = exactly(connection, _MAC_BYTES, until_s)
     if not hmac.compare_digest(shown, _mac(secret, b"answering", mine + theirs)):
         raise CallFailed("somebody else answers at this address")
     connection.sendall(_mac(secret, b"asking", mine + theirs))
@@ -298,39 +293,6 @@ def _mac(secret: bytes, who: bytes, nonces: bytes | bytearray) -> bytes:
 def _prepare(connection: socket.socket) -> None:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-
-
-def _send(connection: socket.socket, payload: bytes) -> None:
-    connection.sendall(_LENGTH.pack(len(payload)))
-    connection.sendall(payload)
-
-
-def _receive(connection: socket.socket, until_s: float | None) -> bytearray:
-    (length,) = _LENGTH.unpack(_exactly(connection, _LENGTH.size, until_s))
-    if length > _LARGEST_BYTES:
-        raise CallFailed(f"a message of {length} bytes is none")
-    return _exactly(connection, length, until_s)
-
-
-def _exactly(connection: socket.socket, length: int, until_s: float | None) -> bytearray:
-    """As many bytes; with a deadline, however slowly they come. Raises `EOFError` at the end."""
-    found = bytearray(length)
-    view, have = memoryview(found), 0
-    while have < length:
-        if until_s is not None:
-            connection.settimeout(_left_s(until_s))
-        n_bytes = connection.recv_into(view[have:])
-        if not n_bytes:
-            raise EOFError("the connection was closed")
-        have += n_bytes
-    return found
-
-
-def _left_s(until_s: float) -> float:
-    left_s = until_s - time.monotonic()
-    if left_s <= 0:
-        raise TimeoutError("no time is left")
-    return left_s
 
 
 def _shut(connection: socket.socket) -> None:

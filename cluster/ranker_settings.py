@@ -38,7 +38,7 @@ class HeavyRankerSettings(Group):
     """Of the deployment."""
     gpus: float = Field(0.0, ge=0)
     """Of each of them."""
-    threads: int = Field(1, ge=1, le=256)
+    threads: int = Field(2, ge=1, le=256)
     """That score on a CPU, for all requests together."""
     at_once: int = Field(4, ge=1)
     """Requests that a process scores at the same time; others wait, as long as their deadlines

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import hnswlib
 import numpy as np
@@ -20,7 +20,8 @@ EF_CONSTRUCTION = 200
 EF_SEARCH = 800
 """Candidates a search keeps (the original's serving value)."""
 _CHUNK = 65_536
-_COPIED_AT_ONCE = 4_096
+_HEADER_BYTES = 96
+"""Of a saved index; behind it stands a record for each vector: links, vector, label."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,19 @@ def _units(rows: npt.NDArray[Any], begin: int) -> npt.NDArray[np.float64]:
 
 
 class HnswBase:
-    """An HNSW index that nobody writes to: label i is the vector of `ids[i]`."""
+    """An HNSW index that nobody writes to: label i is the vector of `ids[i]`.
 
-    def __init__(self, ids: Ids, index: hnswlib.Index | None, dimension: int) -> None:
+    Vectors by row are read from the file, which is mapped: hnswlib copies them one by one, and
+    holds the interpreter meanwhile.
+    """
+
+    def __init__(
+        self, ids: Ids, index: hnswlib.Index | None, dimension: int, records: "_Records"
+    ) -> None:
         self.ids = ids
         self.dimension = dimension
         self._index = index
+        self._records = records
         order = np.argsort(ids)
         self._sorted_ids = ids[order]
         self._order = order
@@ -83,7 +91,8 @@ class HnswBase:
     @classmethod
     def empty(cls, dimension: int) -> "HnswBase":
         """A base without vectors."""
-        return cls(np.empty(0, np.int64), None, dimension)
+        nothing = _Records(np.empty((0, dimension), np.float32), np.empty(0, np.int64))
+        return cls(np.empty(0, np.int64), None, dimension, nothing)
 
     @classmethod
     def load(cls, path: Path, ids: Ids, dimension: int, ef: int = EF_SEARCH) -> "HnswBase":
@@ -93,9 +102,8 @@ class HnswBase:
         """
         if not path.exists():
             raise ValueError(f"{path} does not exist")
-        found = _dimension_of(path)
-        if found != dimension:
-            raise ValueError(f"{path} has dimension {found}: expected {dimension}")
+        # hnswlib itself reads a file of another dimension without a word, and out of bounds.
+        records = _records_of(path, dimension)
         index = hnswlib.Index(space=SPACE, dim=dimension)
         try:
             index.load_index(str(path))
@@ -104,10 +112,8 @@ class HnswBase:
         n = index.get_current_count()
         if n != len(ids):
             raise ValueError(f"{path} has {n} vectors for {len(ids)} ids")
-        if n and sorted(index.get_ids_list()) != list(range(n)):
-            raise ValueError(f"{path}: its labels are not the row numbers 0 … {n - 1}")
         index.set_num_threads(1)
-        base = cls(ids, index, dimension)
+        base = cls(ids, index, dimension, records)
         base.set_ef(ef)
         return base
 
@@ -131,12 +137,7 @@ class HnswBase:
 
     def vectors(self, rows: Ids) -> Float32s:
         """The unit vectors of rows, (n, D)."""
-        found = np.empty((len(rows) if self._index else 0, self.dimension), np.float32)
-        # hnswlib holds the interpreter while it copies.
-        for begin in range(0, len(found), _COPIED_AT_ONCE):
-            some = slice(begin, begin + _COPIED_AT_ONCE)
-            found[some] = self._index.get_items(rows[some])  # type: ignore[union-attr]
-        return found
+        return self._records.vectors[self._records.places[rows]]
 
     def search(self, query: Float32s, k: int) -> Neighbours:
         """The about `k` nearest of one unit vector (D,); fewer where there are fewer."""
@@ -195,13 +196,32 @@ def merge_neighbours(parts: Sequence[Neighbours], k: int) -> Neighbours:
     return Neighbours(ids[order], scores[order])
 
 
-def _dimension_of(path: Path) -> int:
-    """The dimension of the vectors in a saved index.
+class _Records(NamedTuple):
+    """The vectors of a saved index, where they lie in its file."""
 
-    hnswlib itself reads a file of another dimension without a word, and then out of bounds.
-    """
+    vectors: Float32s
+    """(n, D), a record apart from each other."""
+    places: Ids
+    """Shape (n,): which of them has label i."""
+
+
+def _records_of(path: Path, dimension: int) -> _Records:
+    """Raises `ValueError` for a file of another dimension, size or labels."""
     header = np.fromfile(path, "<u8", 6)
     if len(header) < 6:
         raise ValueError(f"{path} is no index: it has {os.path.getsize(path)} bytes")
-    # Of a record: where its label lies, and before that its vector.
-    return int(header[4] - header[5]) // 4
+    _, _, n, record_bytes, label_at, vector_at = map(int, header)
+    found = (label_at - vector_at) // 4
+    if found != dimension:
+        raise ValueError(f"{path} has dimension {found}: expected {dimension}")
+    if os.path.getsize(path) < _HEADER_BYTES + n * record_bytes or record_bytes < label_at + 8:
+        raise ValueError(f"{path} is no index: {n} records of {record_bytes} bytes do not fit in")
+    records = np.memmap(path, np.uint8, "r", _HEADER_BYTES, (n, record_bytes)) if n else None
+    if records is None:
+        return _Records(np.empty((0, dimension), np.float32), np.empty(0, np.int64))
+    labels = records[:, label_at : label_at + 8].copy().view("<i8")[:, 0]
+    places = np.argsort(labels)
+    if not np.array_equal(labels[places], np.arange(n)):
+        raise ValueError(f"{path}: its labels are not the row numbers 0 … {n - 1}")
+    vectors = np.ndarray((n, dimension), "<f4", records, vector_at, (record_bytes, 4))
+    return _Records(vectors, places)
