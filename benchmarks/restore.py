@@ -44,18 +44,19 @@ def _snapshot_under_load(system: RunningSystem) -> dict[str, Any]:
     import ray
 
     from actors.questions import AskContext
-    from actors.ray_router import shard_name
+    from actors.ray_router import connect_router, shard_name
     from cluster import launch, ray_head
 
     ray_head.connect(system.settings, start=False)
-    actor: Any = ray.get_actor(shard_name(0), system.settings.namespace)
+    router = connect_router(system.settings)
     question = AskContext(1, time.time_ns() // 1_000_000, 1_000, 1_000)
 
     def sample(until: Any) -> list[float]:
         samples: list[float] = []
         while not until(len(samples)):
             started = time.perf_counter()
-            ray.get(actor.ask.remote([question]), timeout=30)
+            if router.ask({0: [question]}, 30.0).missing:
+                raise RuntimeError("the shard does not answer")
             samples.append(time.perf_counter() - started)
         return samples
 
