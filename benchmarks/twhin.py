@@ -1,12 +1,14 @@
 """TwHIN's training: edges a second beside bare torchrec, quality beside popularity and plain torch.
 
 Run `python -m benchmarks.twhin` (`--quick` for a quarter of the work, `--ray` to time a start of
-Ray Train's workers too); prints JSON. Both loops of a sharding run in the same two processes,
-in turn, three times.
+Ray Train's workers too); prints JSON. Both loops of a sharding run in the same processes and take
+turns, 50 steps each. CPU time of an edge is steadier than edges a second where other programs
+run beside.
 """
 
 import argparse
 import json
+import math
 import multiprocessing
 import shutil
 import statistics
@@ -14,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,7 @@ def main() -> None:
     parser.add_argument("--ray", action="store_true", help="time a start of Ray Train's workers")
     arguments, _ = parser.parse_known_args()
     n_edges, n_nodes = (1_000_000, 50_000) if arguments.quick else (4_000_000, 100_000)
+    n_steps = 300 if arguments.quick else 1_000
     n_users, n_seeds = (500, 1) if arguments.quick else (2_000, 3)
     settings = TwhinSettings(batch=4_096, in_batch_negatives=10, global_negatives=0, epochs=1)
     with _folder() as folder:
@@ -57,9 +60,9 @@ def main() -> None:
         figures: dict[str, Any] = {
             "required": REQUIRED,
             "two_workers": {
-                sharding: _speed(folder, settings, sharding, 2) for sharding in SHARDINGS
+                sharding: _speed(folder, settings, sharding, 2, n_steps) for sharding in SHARDINGS
             },
-            "one_worker": _speed(folder, settings, "table_wise", 1),
+            "one_worker": _speed(folder, settings, "table_wise", 1, n_steps),
             "plain_loop_edges_per_s": _plain_speed(folder, settings, 100),
         }
     with _folder() as folder:
@@ -101,9 +104,28 @@ def _write_random_edges(folder: Path, n_edges: int, n_nodes: int) -> None:
     writer.finish(dict.fromkeys(TABLES, ids), none, {}, 0, (0, 1))
 
 
-def _speed(folder: Path, settings: TwhinSettings, sharding: str, n_workers: int) -> dict[str, Any]:
-    """Positive edges a second of all workers together, ours and bare torchrec's."""
-    chosen = settings.model_copy(update={"sharding": sharding})
+@dataclass(frozen=True)
+class _Stretch:
+    """Some steps of one loop."""
+
+    edges: float
+    """Positive ones, of all workers together."""
+    seconds: float
+    cpu_s: float
+    """Of one worker, then of all; waiting, and what else the machine does, take none."""
+
+    @property
+    def rate(self) -> float:
+        return self.edges / self.seconds
+
+
+def _speed(
+    folder: Path, settings: TwhinSettings, sharding: str, n_workers: int, n_steps: int
+) -> dict[str, Any]:
+    """Positive edges a second of all workers together, and their CPU: ours and bare torchrec's."""
+    edges_of_steps = n_steps * settings.batch * n_workers
+    epochs = math.ceil(edges_of_steps / open_edges(folder / "edges").n_edges)
+    chosen = settings.model_copy(update={"sharding": sharding, "epochs": epochs})
     store, out = folder / f"store-{sharding}-{n_workers}", folder / "measured.json"
     processes = [
         multiprocessing.get_context("spawn").Process(
@@ -118,62 +140,92 @@ def _speed(folder: Path, settings: TwhinSettings, sharding: str, n_workers: int)
         if process.exitcode:
             raise RuntimeError(f"a worker ended with {process.exitcode}")
     measured = json.loads(out.read_bytes())
-    ours, bare = (statistics.median(measured[name]) for name in ("ours", "bare"))
+    ours, bare = ([_Stretch(*some) for some in measured[name]] for name in ("ours", "bare"))
+    our_cpu, bare_cpu = (
+        sum(some.cpu_s for some in loop) * 1e6 / sum(some.edges for some in loop)
+        for loop in (ours, bare)
+    )
     return {
-        "edges_per_s": round(ours),
-        "bare_torchrec_edges_per_s": round(bare),
-        "share_of_bare": round(ours / bare, 3),
-        "runs": {name: [round(rate) for rate in rates] for name, rates in measured.items()},
+        "edges_per_s": round(statistics.median(some.rate for some in ours)),
+        "bare_torchrec_edges_per_s": round(statistics.median(some.rate for some in bare)),
+        "share_of_bare": round(
+            statistics.median(a.rate / b.rate for a, b in zip(ours, bare, strict=True)), 3
+        ),
+        "cpu_us_an_edge": round(our_cpu, 2),
+        "bare_torchrec_cpu_us_an_edge": round(bare_cpu, 2),
+        "share_of_bare_by_cpu": round(bare_cpu / our_cpu, 3),
+        "runs": {
+            "ours": [round(some.rate) for some in ours],
+            "bare": [round(some.rate) for some in bare],
+        },
     }
 
 
 def _measure(
     folder: Path, settings: TwhinSettings, rank: int, n_workers: int, store: Path, out: Path
 ) -> None:
-    """In a worker's process: both loops, in turn."""
+    """In a worker's process: our whole loop, and the bare one whenever ours tells its progress.
+
+    So ours counts with reading shards, drawing negatives and the curve; no start, no end.
+    """
     import warnings
 
     import torch
     import torch.distributed as dist
     from torch._C._distributed_c10d import FileStore
 
+    from training.twhin.train import CURVE_STEPS, train_loop
+
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     meeting = FileStore(str(store), n_workers)
     dist.init_process_group("gloo", store=meeting, rank=rank, world_size=n_workers)
-    measured: dict[str, list[float]] = {"ours": [], "bare": []}
-    for _ in range(3):
-        measured["ours"].append(_our_rate(folder, settings))
-        measured["bare"].append(_bare_rate(folder, settings))
+    edges = open_edges(folder / "edges")
+    step = _bare_step(edges, settings)
+    for i in range(WARM_UP_STEPS):
+        step(i)
+    ours: list[_Stretch] = []
+    bare: list[_Stretch] = []
+    began = (0.0, 0.0, 0.0)
+
+    def now(n_trained: float) -> tuple[float, float, float]:
+        return n_trained, time.perf_counter(), time.process_time()
+
+    def since(begin: tuple[float, float, float], n_trained: float) -> _Stretch:
+        stretch = [b - a for a, b in zip(begin, now(n_trained), strict=True)]
+        cpu_of_all = torch.tensor(stretch[2])
+        dist.all_reduce(cpu_of_all)
+        return _Stretch(stretch[0], stretch[1], float(cpu_of_all))
+
+    def progress(_: str, share: float) -> None:
+        nonlocal began
+        n_trained = share * edges.n_edges * settings.epochs
+        # Our first steps are its warm-up; what follows the last bare ones has no end.
+        if began[0]:
+            ours.append(since(began, n_trained))
+        dist.barrier()
+        bare_began = now(0)
+        for i in range(CURVE_STEPS):
+            step(i)
+        # As our curve does, so that neither ends before the slower worker.
+        dist.barrier()
+        bare.append(since(bare_began, CURVE_STEPS * settings.batch * n_workers))
+        dist.barrier()
+        began = now(n_trained)
+
     if rank == 0:
-        out.write_text(json.dumps(measured))
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    dist.barrier()
+    train_loop(folder, settings, 0, torch.device("cpu"), progress)
+    if rank == 0:
+        told = {"ours": [astuple(some) for some in ours]}
+        told["bare"] = [astuple(some) for some in bare[: len(ours)]]
+        out.write_text(json.dumps(told))
     dist.barrier()
     dist.destroy_process_group()
 
 
-def _our_rate(folder: Path, settings: TwhinSettings) -> float:
-    """The worker's whole loop: reading shards, drawing negatives, the curve; no start, no end."""
-    import torch
-    import torch.distributed as dist
-
-    from training.twhin.train import train_loop
-
-    told: list[tuple[float, float]] = []
-
-    def progress(_: str, share: float) -> None:
-        told.append((time.perf_counter(), share))
-
-    n_edges = open_edges(folder / "edges").n_edges
-    if dist.get_rank() == 0:
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    dist.barrier()
-    train_loop(folder, settings, 0, torch.device("cpu"), progress)
-    # The last point may already belong to the next epoch's start.
-    (began_s, first), (ended_s, last) = told[0], told[-1]
-    return (last - first) * n_edges / (ended_s - began_s)
-
-
-def _bare_rate(folder: Path, settings: TwhinSettings) -> float:
+def _bare_step(edges: Edges, settings: TwhinSettings) -> Callable[[int], None]:
     """Nothing but torchrec: batches made beforehand, lookups, the loss, both optimisers."""
     import torch
     import torch.distributed as dist
@@ -225,7 +277,6 @@ def _bare_rate(folder: Path, settings: TwhinSettings) -> float:
                 total = total + wrong / (2 * settings.in_batch_negatives)
             return total / settings.batch
 
-    edges = open_edges(folder / "edges")
     model = Bare()
     apply_optimizer_in_backward(RowWiseAdagrad, model.tables.parameters(), {"lr": 0.03})
     sharder: Any = Sharder()
@@ -249,16 +300,7 @@ def _bare_rate(folder: Path, settings: TwhinSettings) -> float:
         sharded(batches[i % BARE_BATCHES]).backward()
         optimiser.step()
 
-    n_steps = edges.n_edges // (settings.batch * dist.get_world_size()) - WARM_UP_STEPS
-    for i in range(WARM_UP_STEPS):
-        step(i)
-    dist.barrier()
-    began_s = time.perf_counter()
-    for i in range(n_steps):
-        step(i)
-    dist.barrier()
-    seconds = time.perf_counter() - began_s
-    return n_steps * settings.batch * dist.get_world_size() / seconds
+    return step
 
 
 @dataclass(frozen=True)

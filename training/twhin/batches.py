@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from actors.stores.kernels import kernel, writable
 from cluster.ids import Ids
 from cluster.training_settings import TwhinSettings
 from training.twhin.edges import EdgeColumns, Edges, concatenated
@@ -48,8 +49,10 @@ class Part:
 class Batch:
     """What to look up in each table, and how edges and negatives lie in what was looked up."""
 
-    rows: dict[str, npt.NDArray[np.int64]]
-    """Table → rows: those of edges, then `n_global` drawn uniformly."""
+    values: Ids
+    """All rows to look up, table after table."""
+    rows: dict[str, Ids]
+    """Table → its part of them: rows of edges, then `n_global` drawn uniformly."""
     parts: tuple[Part, ...]
     n_global: int
     stride: int
@@ -91,48 +94,58 @@ class Sampler:
 
         `most_rows` of any table over the edges of all workers; None: of these.
         """
+        rel = writable(edges.rel, np.uint8)
+        counts = _counts(rel, 1)
         if most_rows is None:
-            most_rows = _most_rows(edges.rel, 1)
-        order = np.argsort(edges.rel, kind="stable")
-        lhs, rhs = edges.lhs[order], edges.rhs[order]
-        ends = np.cumsum(np.bincount(edges.rel, minlength=len(RELATIONS))).tolist()
-        columns: dict[str, list[npt.NDArray[np.int32]]] = {table: [] for table in self.rows}
+            most_rows = _most_rows(counts)
+        used = (counts[0] @ _USES).tolist()
+        begins, end = {}, 0
+        for table, n in zip(TABLES, used, strict=True):
+            if table in self.rows:
+                begins[table], end = end, end + n + self.n_global
+        values = np.empty(end, np.int64)
+        rows = {
+            table: values[begins[table] : begins[table] + used[k] + self.n_global]
+            for k, table in enumerate(TABLES)
+            if table in self.rows
+        }
         taken = dict.fromkeys(self.rows, 0)
-        parts = []
-        for i, (begin, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
-            n = end - begin
-            if not n:
-                continue
-            relation = RELATIONS[i]
-            lhs_at, rhs_at = self._places(n, rng), self._places(n, rng)
-            parts.append(
-                Part(
-                    i,
-                    taken[relation.lhs],
-                    taken[relation.rhs],
-                    n,
-                    lhs_at,
-                    rhs_at,
-                    self._correction(i, "lhs", lhs[begin:end], lhs_at),
-                    self._correction(i, "rhs", rhs[begin:end], rhs_at),
-                )
+        places = []
+        to = np.zeros((2, len(RELATIONS)), np.int64)
+        for i, n in enumerate(counts[0].tolist()):
+            if n:
+                relation = RELATIONS[i]
+                lhs, rhs = taken[relation.lhs], taken[relation.rhs]
+                to[:, i] = begins[relation.lhs] + lhs, begins[relation.rhs] + rhs
+                places.append((i, lhs, rhs, n, self._places(n, rng), self._places(n, rng)))
+                taken[relation.lhs] += n
+                taken[relation.rhs] += n
+        lhs_rows, rhs_rows = writable(edges.lhs, np.int32), writable(edges.rhs, np.int32)
+        _lay_out(lhs_rows, rel, rhs_rows, to, values)
+        if self.n_global:
+            for table, n_rows in self.rows.items():
+                rows[table][-self.n_global :] = rng.integers(0, n_rows, self.n_global, np.int32)
+        parts = tuple(
+            Part(
+                i,
+                lhs,
+                rhs,
+                n,
+                lhs_at,
+                rhs_at,
+                self._correction(i, "lhs", rows[RELATIONS[i].lhs][lhs : lhs + n], lhs_at),
+                self._correction(i, "rhs", rows[RELATIONS[i].rhs][rhs : rhs + n], rhs_at),
             )
-            for table, side in ((relation.lhs, lhs), (relation.rhs, rhs)):
-                columns[table].append(side[begin:end])
-                taken[table] += n
-        for table, n_rows in self.rows.items():
-            columns[table].append(rng.integers(0, n_rows, self.n_global, np.int32))
-        rows = {table: np.concatenate(some).astype(np.int64) for table, some in columns.items()}
-        return Batch(rows, tuple(parts), self.n_global, most_rows + self.n_global)
+            for i, lhs, rhs, n, lhs_at, rhs_at in places
+        )
+        return Batch(values, rows, parts, self.n_global, most_rows + self.n_global)
 
     def _places(self, n: int, rng: np.random.Generator) -> Ids:
         if n < self.in_batch:
             return np.resize(rng.permutation(n), self.in_batch)
         return rng.choice(n, self.in_batch, replace=False, shuffle=False)
 
-    def _correction(
-        self, relation: int, side: str, rows: npt.NDArray[np.int32], at: Ids
-    ) -> Floats | None:
+    def _correction(self, relation: int, side: str, rows: Ids, at: Ids) -> Floats | None:
         return None if self.log_q is None else self.log_q[relation, side][rows[at]]
 
 
@@ -153,7 +166,7 @@ def stream(
             mine = chunk.take(slice(worker * share, (worker + 1) * share))
             if share:
                 rng = np.random.default_rng((seed, 2, epoch, begin, worker))
-                batch = sampler.batch(mine, rng, _most_rows(chunk.rel, n_workers))
+                batch = sampler.batch(mine, rng, _most_rows(_counts(chunk.rel, n_workers)))
                 begin += len(chunk)
                 last = begin >= edges.n_edges
                 yield Place(epoch + 1) if last else Place(epoch, begin), batch
@@ -184,13 +197,40 @@ _USES = np.array([[table in (r.lhs, r.rhs) for table in TABLES] for r in RELATIO
 """Whether a relation (row) joins a table (column)."""
 
 
-def _most_rows(rel: npt.NDArray[np.uint8], n_workers: int) -> int:
-    """Most rows of a table that any worker looks up for its share of a chunk's edges."""
-    share = len(rel) // n_workers
-    worker = np.repeat(np.arange(n_workers), share)
-    n = len(RELATIONS)
-    counts = np.bincount(worker * n + rel[: len(worker)], minlength=n_workers * n)
-    return int((counts.reshape(n_workers, n) @ _USES).max())
+def _counts(rel: npt.NDArray[np.uint8], n_workers: int) -> Ids:
+    """Edges of each worker's share (row) of each relation (column)."""
+    counts = np.zeros((n_workers, len(RELATIONS)), np.int64)
+    _count(rel, len(rel) // n_workers, counts)
+    return counts
+
+
+def _most_rows(counts: Ids) -> int:
+    """Most rows of a table that any worker looks up for its share."""
+    return int((counts @ _USES).max())
+
+
+@kernel
+def _count(rel: npt.NDArray[np.uint8], share: int, counts: Ids) -> None:
+    for worker in range(len(counts)):
+        for i in range(worker * share, (worker + 1) * share):
+            counts[worker, rel[i]] += 1
+
+
+@kernel
+def _lay_out(
+    lhs: npt.NDArray[np.int32],
+    rel: npt.NDArray[np.uint8],
+    rhs: npt.NDArray[np.int32],
+    to: Ids,
+    values: Ids,
+) -> None:
+    """Write both rows of each edge where its relation's begin: `to`, of shape (2, relations)."""
+    for i in range(len(rel)):
+        relation = rel[i]
+        values[to[0, relation]] = lhs[i]
+        values[to[1, relation]] = rhs[i]
+        to[0, relation] += 1
+        to[1, relation] += 1
 
 
 def _log_q(edges: Edges) -> dict[tuple[int, str], Floats]:

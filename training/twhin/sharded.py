@@ -17,7 +17,8 @@ from torchrec.optim.rowwise_adagrad import RowWiseAdagrad
 
 from cluster.training_settings import TwhinSettings
 from training.twhin.batches import Batch
-from training.twhin.model import initial_scale, initial_translations, loss
+from training.twhin.closed_form import closed_loss
+from training.twhin.model import initial_scale, initial_translations
 
 # torch warns, when this is imported, of what torch itself has deprecated.
 with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
@@ -58,9 +59,13 @@ class Twhin(nn.Module):
 
     def forward(self, batch: Batch, device: torch.device) -> Tensor:
         """The loss of a batch of this worker."""
-        found = self.tables(lookups(batch).to(device)).to_dict()
-        vectors = {table: found[table][: len(rows)] for table, rows in batch.rows.items()}
-        return loss(vectors, self.translations, batch)
+        found = self.tables(lookups(batch).to(device))
+        ends = found.offset_per_key()
+        columns = {
+            table: slice(begin, end)
+            for table, begin, end in zip(found.keys(), ends, ends[1:], strict=False)
+        }
+        return closed_loss(found.values(), columns, self.translations, batch)
 
 
 def lookups(batch: Batch) -> KeyedJaggedTensor:
@@ -69,13 +74,16 @@ def lookups(batch: Batch) -> KeyedJaggedTensor:
     Published code gives each edge two bags in every table, of which most are empty and
     travel all the same.
     """
-    counts = torch.tensor([len(rows) for rows in batch.rows.values()])
-    lengths = torch.arange(batch.stride) < counts[:, None]
+    counts = [len(rows) for rows in batch.rows.values()]
+    lengths = torch.zeros((len(counts), batch.stride), dtype=torch.int32)
+    for some, n in zip(lengths, counts, strict=True):
+        some[:n] = 1
     return KeyedJaggedTensor(
         keys=list(batch.rows),
-        values=torch.cat([torch.from_numpy(rows) for rows in batch.rows.values()]),
-        lengths=lengths.to(torch.int32).ravel(),
+        values=torch.from_numpy(batch.values),
+        lengths=lengths.ravel(),
         stride=batch.stride,
+        length_per_key=counts,
     )
 
 

@@ -5,6 +5,7 @@ import torch
 
 from tests.training.twhin.networks import columns
 from training.twhin.batches import Batch, Part, Sampler
+from training.twhin.closed_form import closed_loss
 from training.twhin.model import loss
 from training.twhin.relations import RELATIONS, TABLES
 
@@ -85,6 +86,30 @@ def test_loss_and_gradients_equal_those_by_hand(n_global: int, log_q: bool) -> N
     np.testing.assert_allclose(moved.grad.numpy(), by_translation, rtol=1e-6, atol=1e-9)
     # The published code never let the translations learn.
     assert np.abs(by_translation[[0, 1, 3, 5]]).min() > 0
+
+
+@pytest.mark.parametrize("n_global", [0, 3])
+@pytest.mark.parametrize("log_q", [False, True])
+def test_the_closed_form_equals_that_by_hand(n_global: int, log_q: bool) -> None:
+    batch, numbers, translations = batch_and_numbers(n_global, log_q)
+    # As lookups give them: side by side in any order, and longer than any table's rows.
+    columns = {table: slice(k * D, (k + 1) * D) for k, table in enumerate(reversed(TABLES))}
+    side_by_side = np.ones((batch.stride + 2, len(TABLES) * D))
+    for table, some in numbers.items():
+        side_by_side[: len(some), columns[table]] = some
+    values = torch.tensor(side_by_side, requires_grad=True)
+    moved = torch.tensor(translations, requires_grad=True)
+    found = closed_loss(values, columns, moved, batch)
+    (3 * found).backward()
+    expected, by_vector, by_translation = by_hand(numbers, translations, batch)
+    assert found.item() == pytest.approx(expected, rel=1e-6)
+    by_value = np.zeros_like(side_by_side)
+    for table, some in by_vector.items():
+        by_value[: len(some), columns[table]] = 3 * some
+    assert values.grad is not None
+    np.testing.assert_allclose(values.grad.numpy(), by_value, rtol=1e-6, atol=1e-9)
+    assert moved.grad is not None
+    np.testing.assert_allclose(moved.grad.numpy(), 3 * by_translation, rtol=1e-6, atol=1e-9)
 
 
 def test_both_classes_weigh_the_same() -> None:
