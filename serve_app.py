@@ -75,9 +75,11 @@ An open For You timeline. Send events to `/v1/events`, read timelines from `/v1/
 
 **Tokens.** Send `Authorization: Bearer TOKEN`. A token has one or more scopes: `write` sends
 events, `read` reads everything of everybody, `admin` may do both and ask for exactly repeatable
-timelines. `read:user:1033` reads what is user 1033's own and nothing else: timelines, why, what-if,
-analytics and labels. `murmuration up` writes one token of each of the first three into the file
-`tokens` of the data directory; `murmuration token read:user:1033` adds one of a user.
+timelines. `read:user:1033` reads what is user 1033's own and nothing else: timelines, accounts to
+follow, why, what-if, analytics and labels; `write:user:1033` sends what user 1033 does at a screen,
+such as impressions and engagements, and nothing else. `murmuration up` writes one token of each of
+the first three into the file `tokens` of the data directory;
+`murmuration token read:user:1033 write:user:1033` adds one of a user.
 
 **Ids** are integers from 1 to 2^63−1; requests may write them as decimal strings, answers do.
 
@@ -122,11 +124,10 @@ def build_app(service: Service, tokens: Tokens, *, names_requests: bool = True) 
     app.include_router(timeline_routes(service, pages.run))
     app.include_router(what_if_routes(service.what_if, pages.run))
     app.include_router(analytics_routes(service.analytics, pages.run))
-    for router in (
-        representation_routes(service.representations, pages.run),
-        follow_recommendation_routes(service.recommendations, pages.run),
-    ):
-        app.include_router(router, dependencies=[allows("read")])
+    app.include_router(follow_recommendation_routes(service.recommendations, pages.run))
+    app.include_router(
+        representation_routes(service.representations, pages.run), dependencies=[allows("read")]
+    )
     app.include_router(event_routes(service, partial(_off_loop, events)))
     app.include_router(operation_routes(service, partial(_off_loop, control), app.version))
     return app

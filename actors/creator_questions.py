@@ -24,8 +24,9 @@ class FoundCreators:
 
     creator_ids: Ids
     """(k,), in the order in which they were asked for."""
-    posts: FoundPosts
-    """Newest first."""
+    posts: FoundPosts | None
+    """Newest first; None where there is none, as mostly: an empty batch has columns to make,
+    send and merge too."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,13 @@ class AskCreators:
     def answer(self, state: ShardState) -> FoundCreators:
         """Creators who are there; originals with a text to preview, among the newest."""
         creators = self._creators(state)
+        return FoundCreators(creators, self._posts(creators, state))
+
+    def _posts(self, creators: Ids, state: ShardState) -> FoundPosts | None:
+        if not self.max_posts or not len(creators):
+            return None
         posts, table = state.posts, state.posts.table
-        rows = np.empty(0, np.int64)
-        if self.max_posts and len(creators):
-            rows = table.of_authors(creators, self.since_ms, self.now_ms + 1, self.max_posts)
+        rows = table.of_authors(creators, self.since_ms, self.now_ms + 1, self.max_posts)
         for link in ("reply_to_id", "repost_of_id", "quote_of_id"):
             rows = rows[table[link][rows] == 0]
         rows = rows[table["exclusive"][rows]]
@@ -57,8 +61,9 @@ class AskCreators:
         rows = rows[: self.max_posts]
         texts = table.texts(rows).to_pylist()
         rows = rows[previewable(texts) & ~holding(texts, self.keywords)]
-        found = posts.hydrate(table["post_ids"][rows], self.language, self.now_ms)
-        return FoundCreators(creators, found)
+        if not len(rows):
+            return None
+        return posts.hydrate(table["post_ids"][rows], self.language, self.now_ms)
 
     def _creators(self, state: ShardState) -> Ids:
         rows = state.users.rows_of(self.author_ids)

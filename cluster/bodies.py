@@ -2,7 +2,7 @@
 
 import json
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -151,16 +151,25 @@ def events_schema() -> dict[str, Any]:
     return {"oneOf": [events, wrapped]}
 
 
-def take_in(received: Received, ingest: Ingest, *, now_ms: int, history: bool = False) -> Ingested:
+def take_in(
+    received: Received,
+    ingest: Ingest,
+    *,
+    now_ms: int,
+    history: bool = False,
+    own: Collection[int] | None = None,
+) -> Ingested:
     """Ingest what was received; problems name each event by its place in the body.
+
+    With `own` the events must be these users' own.
 
     Raises the log's errors, and `ProblemError` where columns are not event columns.
     """
     try:
         if isinstance(received.events, list):
-            done = ingest.objects(received.events, now_ms=now_ms, history=history)
+            done = ingest.objects(received.events, now_ms=now_ms, history=history, own=own)
         else:
-            done = ingest.batch(received.events, now_ms=now_ms, history=history)
+            done = ingest.batch(received.events, now_ms=now_ms, history=history, own=own)
     except RecursionError:
         raise ProblemError("malformed-body", "the body is nested too deeply") from None
     except (pa.ArrowException, ValueError) as error:

@@ -83,7 +83,10 @@ def down(data_dir: DataDir = None) -> None:
 @app.command()
 def token(
     scopes: Annotated[
-        list[str], typer.Argument(metavar="SCOPE...", help="write, read, admin or read:user:ID.")
+        list[str],
+        typer.Argument(
+            metavar="SCOPE...", help="write, read, admin, read:user:ID or write:user:ID."
+        ),
     ],
     data_dir: DataDir = None,
 ) -> None:

@@ -1,7 +1,7 @@
 """Events in: validated, routed to their lanes, and durable before they are acknowledged."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -60,17 +60,31 @@ class Ingest:
         self._since_flush: set[int] = set()
         self._history = threading.Lock()
 
-    def objects(self, objects: Sequence[Any], *, now_ms: int, history: bool = False) -> Ingested:
-        """Ingest decoded JSON objects."""
+    def objects(
+        self,
+        objects: Sequence[Any],
+        *,
+        now_ms: int,
+        history: bool = False,
+        own: Collection[int] | None = None,
+    ) -> Ingested:
+        """Ingest decoded JSON objects; `own` is `check_batch`'s."""
         oldest_ms = None if history else self._oldest_ms(now_ms)
-        return self._append(check_objects(objects, now_ms=now_ms, oldest_ms=oldest_ms), history)
+        checked = check_objects(objects, now_ms=now_ms, oldest_ms=oldest_ms, own=own)
+        return self._append(checked, history)
 
     def batch(
-        self, batch: pa.RecordBatch | pa.Table, *, now_ms: int, history: bool = False
+        self,
+        batch: pa.RecordBatch | pa.Table,
+        *,
+        now_ms: int,
+        history: bool = False,
+        own: Collection[int] | None = None,
     ) -> Ingested:
         """Ingest columns. Raises `ValueError` where they are not event columns at all."""
         oldest_ms = None if history else self._oldest_ms(now_ms)
-        return self._append(check_batch(batch, now_ms=now_ms, oldest_ms=oldest_ms), history)
+        checked = check_batch(batch, now_ms=now_ms, oldest_ms=oldest_ms, own=own)
+        return self._append(checked, history)
 
     def activate(self, name: str, version: str, *, now_ms: int) -> Ingested:
         """Make a version of an artifact the active one, in every lane at once."""

@@ -19,6 +19,8 @@ SCOPES = ("write", "read", "admin")
 """What a token may do: send events, read everybody's timelines, everything."""
 OF_USER = "read:user:"
 """With a user's id behind it, a scope too: read what is that user's own, and nothing else."""
+BY_USER = "write:user:"
+"""The same: send what that user does (`cluster.own_events`), and nothing else."""
 TOKENS_VARIABLE = "MURMURATION_TOKENS"
 """Environment: `token:scope,scope;token:scope`. Where it is set, no file is read."""
 
@@ -57,22 +59,33 @@ def may_read(scopes: Collection[str], user_id: int) -> bool:
     return "read" in scopes or of_user(user_id) in scopes
 
 
+def writes_for(scopes: Collection[str]) -> frozenset[int] | None:
+    """For which users alone these scopes send events, if for any; None: for everybody."""
+    if "write" in scopes:
+        return None
+    return frozenset(
+        int(scope.removeprefix(BY_USER)) for scope in scopes if scope.startswith(BY_USER)
+    )
+
+
 def scope_of(word: str) -> str:
     """A scope in its one spelling. Raises `TokensError` for a word that is none."""
     if word in SCOPES:
         return word
-    if word.startswith(OF_USER):
-        digits = word.removeprefix(OF_USER)
-        plain = digits.isascii() and digits.isdecimal() and len(digits) <= len(str(MAX_ID))
-        if plain and 1 <= int(digits) <= MAX_ID:
-            return of_user(int(digits))
-        raise TokensError(f"{word!r} names no user: give an id from 1 to 2^63−1")
-    if re.fullmatch("read(:user)?(:[0-9]*)?|user(:[0-9]*)?", word):
-        near = f"{OF_USER}{re.sub('[^0-9]', '', word) or 'ID'}"
+    for start in (OF_USER, BY_USER):
+        if word.startswith(start):
+            digits = word.removeprefix(start)
+            plain = digits.isascii() and digits.isdecimal() and len(digits) <= len(str(MAX_ID))
+            if plain and 1 <= int(digits) <= MAX_ID:
+                return f"{start}{int(digits)}"
+            raise TokensError(f"{word!r} names no user: give an id from 1 to 2^63−1")
+    if re.fullmatch("(read|write)(:user)?(:[0-9]*)?|user(:[0-9]*)?", word):
+        start = BY_USER if word.startswith("write") else OF_USER
+        near = f"{start}{re.sub('[^0-9]', '', word) or 'ID'}"
     else:
         near = next(iter(difflib.get_close_matches(word, SCOPES, n=1)), "")
     hint = f"; did you mean {near!r}?" if near else ""
-    raise TokensError(f"{word!r} is no scope ({', '.join(SCOPES)}, {OF_USER}ID){hint}")
+    raise TokensError(f"{word!r} is no scope ({', '.join(SCOPES)}, {OF_USER}ID, {BY_USER}ID){hint}")
 
 
 def load_tokens(settings: Settings) -> Tokens:

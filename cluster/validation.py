@@ -2,7 +2,7 @@
 
 import difflib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from cluster.events import (
     Kind,
 )
 from cluster.ids import MAX_ID, id_of_string, mix64
+from cluster.own_events import not_own, own_ids
 
 MAX_TEXT_BYTES = 64 * 1024
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
@@ -46,22 +47,33 @@ class Checked:
     """Events from the future, whose time was set to now."""
 
 
-def check_objects(objects: Sequence[Any], *, now_ms: int, oldest_ms: int | None = None) -> Checked:
+def check_objects(
+    objects: Sequence[Any],
+    *,
+    now_ms: int,
+    oldest_ms: int | None = None,
+    own: Collection[int] | None = None,
+) -> Checked:
     """Validate events given as decoded JSON objects."""
     rows, kept, problems = _parse(objects)
-    checked = check_batch(_batch_of_rows(rows), now_ms=now_ms, oldest_ms=oldest_ms)
+    checked = check_batch(_batch_of_rows(rows), now_ms=now_ms, oldest_ms=oldest_ms, own=own)
     problems += [Problem(kept[p.index], p.field, p.message) for p in checked.problems]
     problems.sort(key=lambda p: p.index)
     return Checked(checked.batch, problems, checked.clamped)
 
 
 def check_batch(
-    batch: pa.RecordBatch | pa.Table, *, now_ms: int, oldest_ms: int | None = None
+    batch: pa.RecordBatch | pa.Table,
+    *,
+    now_ms: int,
+    oldest_ms: int | None = None,
+    own: Collection[int] | None = None,
 ) -> Checked:
     """Validate a batch of columns.
 
     Missing core columns count as not given, missing event ids are derived, times in the
-    future become `now_ms`, and events before `oldest_ms` are refused. Raises `ValueError`
+    future become `now_ms`, and events before `oldest_ms` are refused. With `own`, events must
+    be these users' own (`cluster.own_events`), and their ids become so. Raises `ValueError`
     naming the column where the batch as a whole cannot be read (unknown column, wrong type).
     """
     batch = _conform(batch)
@@ -69,6 +81,10 @@ def check_batch(
     bad = _Refusals(batch.num_rows)
     kinds = columns["kind"]
     bad.add(~_KNOWN[kinds], "kind", "is not an event kind")
+    if own is not None:
+        [names] = _named(batch, "name")
+        for theirs in not_own(kinds, columns["actor_id"], own, names):
+            bad.add(theirs.rows, theirs.field, theirs.message)
     for name in ("event_id", "actor_id", "post_id", "author_id", "target_id"):
         bad.add(columns[name] < 0, name, f"must be between 1 and {MAX_ID}")
     for name in batch.schema.names:
@@ -110,7 +126,10 @@ def check_batch(
         bad.add(wrong.rows, wrong.field, wrong.message)
 
     late = columns["time_ms"] > now_ms
-    batch = _with_column(batch, "event_id", _derived_ids(columns, batch))
+    event_ids = _derived_ids(columns, batch)
+    if own is not None:
+        event_ids = own_ids(event_ids, columns["actor_id"])
+    batch = _with_column(batch, "event_id", event_ids)
     if late.any():
         batch = _with_column(batch, "time_ms", np.minimum(columns["time_ms"], now_ms))
     good = bad.good()

@@ -6,6 +6,7 @@ documented form with nothing undocumented in it, and what is wrong must be refus
 """
 
 import copy
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from cluster.events import COLUMNS, KIND_OF_LABEL, REFERENCES, RULES, Kind
+from cluster.own_events import OWN_KINDS
+from cluster.tokens import BY_USER, Tokens, of_user
 from cluster.validation import check_objects
 from tests.http_world import (
     AUTHOR,
@@ -25,6 +28,7 @@ from tests.http_world import (
     NOW_MS,
     POSTS,
     STRANGER,
+    TOKENS,
     VIEWER,
     Event,
     World,
@@ -36,6 +40,7 @@ from timeline.parameters import MAX_LIMIT
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 PROBLEM = "application/problem+json"
 OPERATIONS = 19
+OWN_TOKEN = "token-of-the-viewers-app"
 KNOWN = {
     "user_id": [VIEWER, FRIEND, AUTHOR, STRANGER],
     "post_id": [*POSTS, 201],
@@ -98,6 +103,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     made = {"actor_id": VIEWER, "target_id": 71}
     more = [an_event("list_create", **made), an_event("list_add", author_id=AUTHOR, **made)]
     for world in a_lively_world(tmp_path_factory.mktemp("openapi"), more):
+        given = {token: [role] for role, token in TOKENS.items()}
+        own = [of_user(VIEWER), f"{BY_USER}{VIEWER}"]
+        world.client.app.state.tokens = Tokens({**given, OWN_TOKEN: own})  # type: ignore[attr-defined]
         document = world.client.get("/openapi.json").json()
         yield Served(
             world,
@@ -206,7 +214,8 @@ def ask(
     body: bytes | None,
     role: str | None = "admin",
 ) -> Any:
-    headers = served.world.as_(role) if role else {}
+    tokens = {**TOKENS, "oneself": OWN_TOKEN}
+    headers = {"Authorization": f"Bearer {tokens[role]}"} if role else {}
     if body is not None:
         headers |= {"Content-Type": "application/json"}
     method, url = operation.method.upper(), operation.url(path)
@@ -287,6 +296,26 @@ def test_nothing_secured_is_told_without_a_token(
     if "security" in operation.spec:
         wrong = "read" if operation.path == "/v1/events" else "write"
         assert ask(served, operation, path, query, body, role=wrong).status_code == 403
+
+
+@settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_a_users_token_opens_what_the_document_says(
+    served: Served, operation: Operation, data: st.DataObject
+) -> None:
+    path, query, body = data.draw(a_request(operation))
+    answer = ask(served, operation, path, query, body, role="oneself")
+    if "security" not in operation.spec:
+        assert answer.status_code == 200
+        return
+    check(served, operation, answer)
+    [[least]] = [next(iter(one.values())) for one in operation.spec["security"]]
+    user = {**path, **query}.get("user_id", str(VIEWER))
+    for_operators = {"now_ms", "seed", "record"} & set(query) or query.get("history") == "true"
+    if ":user:" not in least or int(user) != VIEWER:
+        assert answer.status_code == 403
+    elif not for_operators and operation.method == "get":
+        assert answer.status_code != 403
 
 
 def test_methods_that_a_route_has_not(served: Served, operation: Operation) -> None:
@@ -388,6 +417,26 @@ def test_events_of_the_documented_form_and_no_others_are_taken(
         assert is_refused_for_what_a_schema_cannot_say(event), found
     elif not found:
         assert fits, event
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@given(events=st.lists(an_event_of_any_kind(), min_size=1, max_size=4))
+def test_a_users_token_writes_what_is_right_and_the_users_own(
+    served: Served, events: list[Event]
+) -> None:
+    operation = served.named("/v1/events", "post")
+    answer = ask(served, operation, {}, {}, json.dumps(events).encode(), role="oneself")
+    check(served, operation, answer)
+    wrong = {problem.index for problem in check_objects(events, now_ms=NOW_MS).problems}
+    own = {
+        number
+        for number, event in enumerate(events)
+        if KIND_OF_LABEL.get(str(event.get("kind"))) in OWN_KINDS
+        and str(event.get("actor_id")) == str(VIEWER)
+    }
+    told = answer.json()
+    refused = {one["index"] for one in told["errors" if answer.status_code == 422 else "problems"]}
+    assert refused == set(range(len(events))) - (own - wrong)
 
 
 def test_a_wrapped_batch_is_documented(served: Served, batches: Draft202012Validator) -> None:

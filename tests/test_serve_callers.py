@@ -33,12 +33,12 @@ OWN = {
     ("get", "/v1/users/{user_id}/analytics"),
     ("get", "/v1/users/{user_id}/labels"),
     ("get", "/v1/users/{user_id}/posts/{post_id}/labels"),
+    ("get", "/v1/users/{user_id}/follow-recommendations"),
 }
 """What is a user's own: a token of that user suffices."""
 READ = {
     ("get", "/v1/users/{user_id}/similar"),
     ("get", "/v1/users/{user_id}/communities"),
-    ("get", "/v1/users/{user_id}/follow-recommendations"),
     ("get", "/v1/posts/{post_id}/similar"),
     ("get", "/v1/score"),
     ("get", "/metrics"),
@@ -52,7 +52,12 @@ SCOPES = {
     f"read:user:{VIEWER},read:user:{FRIEND}": "token-of-both-users",
     f"write,read:user:{VIEWER}": "token-of-a-client",
     f"read:user:{VIEWER}0": "token-of-somebody-else",
+    f"write:user:{VIEWER}": "token-that-reports",
+    f"write:user:{VIEWER},write:user:{FRIEND}": "token-that-reports-of-two",
+    f"read:user:{VIEWER},write:user:{VIEWER}": "token-of-an-app-of-the-viewer",
 }
+LEAST = ("read:user:{user_id}", "read", "write:user:{actor_id}", None)
+"""The least scope of each table's routes."""
 OF_VIEWER = [scope for scope in SCOPES if f"read:user:{VIEWER}" in scope.split(",")]
 
 
@@ -99,7 +104,7 @@ def test_every_route_is_in_one_table_and_its_scope_in_the_document(world: World)
     paths = world.client.get("/openapi.json").json()["paths"]
     documented = {(method, path): spec for path in paths for method, spec in paths[path].items()}
     assert sorted(documented) == sorted(operation for table in tables for operation in table)
-    for table, scope in zip(tables, ("read:user:{user_id}", "read", "write", None), strict=True):
+    for table, scope in zip(tables, LEAST, strict=True):
         for operation in table:
             asked = documented[operation].get("security")
             assert asked == ([{"HTTPBearer": [scope]}] if scope else None), operation
@@ -122,12 +127,14 @@ def test_a_users_token_reads_nothing_of_others(world: World, operation: tuple[st
         (f"read:user:{FRIEND}", VIEWER),
         (f"read:user:{VIEWER}0", VIEWER),
         (f"write,read:user:{VIEWER}", FRIEND),
+        (f"read:user:{VIEWER},write:user:{VIEWER}", FRIEND),
     ):
         answer = ask(world, operation, scope, user)
         document = problem_of(answer, 403, "forbidden")
         assert document["detail"] == f"needs the scope read or read:user:{user}"
         assert f'scope="read:user:{user}"' in answer.headers["www-authenticate"]
-    problem_of(ask(world, operation, "write"), 403, "forbidden")
+    for scope in ("write", f"write:user:{VIEWER}"):
+        problem_of(ask(world, operation, scope), 403, "forbidden")
     problem_of(ask(world, operation, None), 401, "unauthorized")
 
 
@@ -143,7 +150,7 @@ def test_what_is_wrong_with_an_id_is_told_to_readers_alone(
 
 @pytest.mark.parametrize("operation", sorted(READ))
 def test_the_rest_is_for_servers(world: World, operation: tuple[str, str]) -> None:
-    for scope in OF_VIEWER:
+    for scope in (*OF_VIEWER, f"write:user:{VIEWER}"):
         problem_of(ask(world, operation, scope), 403, "forbidden")
     for scope in ("read", "admin"):
         assert ask(world, operation, scope).status_code == 200
@@ -153,8 +160,53 @@ def test_a_users_token_writes_only_where_it_says_so(world: World) -> None:
     (events,) = WRITE
     for scope in ("read", f"read:user:{VIEWER}"):
         problem_of(ask(world, events, scope), 403, "forbidden")
-    for scope in ("write", "admin", f"write,read:user:{VIEWER}"):
+    for scope in ("write", "admin", f"write,read:user:{VIEWER}", f"write:user:{VIEWER}"):
         assert ask(world, events, scope).status_code == 200
+
+
+def send(world: World, scope: str, *events: Any, **query: Any) -> Any:
+    headers = {"Authorization": f"Bearer {SCOPES[scope]}", "Content-Type": "application/json"}
+    content = orjson.dumps(list(events))
+    return world.client.post("/v1/events", content=content, params=query, headers=headers)
+
+
+def on_post(kind: str, actor: int) -> dict[str, Any]:
+    return an_event(kind, 1, actor_id=actor, post_id=301, author_id=VIEWER)
+
+
+MINE, THEIRS = on_post("impression", VIEWER), on_post("favourite", FRIEND)
+POST = an_event("post_create", 1, post_id=303, author_id=VIEWER)
+
+
+@pytest.mark.parametrize(
+    ("scope", "refused"),
+    [
+        (f"write:user:{VIEWER}", {1: "actor_id", 2: "kind"}),
+        (f"read:user:{VIEWER},write:user:{VIEWER}", {1: "actor_id", 2: "kind"}),
+        (f"write:user:{VIEWER},write:user:{FRIEND}", {2: "kind"}),
+        (f"write,read:user:{VIEWER}", {}),
+        ("write", {}),
+        ("admin", {}),
+    ],
+)
+def test_a_users_token_writes_in_the_users_own_name(
+    world: World, scope: str, refused: dict[int, str]
+) -> None:
+    answer = send(world, scope, MINE, THEIRS, POST).json()
+    assert {p["index"]: p["field"] for p in answer["problems"]} == refused
+    assert answer["accepted"] == 3 - len(refused)
+    if refused:
+        document = problem_of(send(world, scope, POST), 422, "invalid-events")
+        told = "kind needs a token with the scope write (post_create)"
+        assert document["errors"] == [{"field": "kind", "message": told, "index": 0}]
+
+
+def test_old_events_and_activations_are_not_a_users_to_send(world: World) -> None:
+    scope = f"write:user:{VIEWER}"
+    problem_of(send(world, scope, MINE, history=True), 403, "forbidden")
+    activate = an_event("artifact_activate", 1, name="light_ranker", model_version="1")
+    document = problem_of(send(world, scope, activate), 422, "invalid-events")
+    assert [error["field"] for error in document["errors"]] == ["kind"]
 
 
 @pytest.mark.parametrize("operation", sorted(OPEN))

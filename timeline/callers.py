@@ -1,7 +1,8 @@
 """Who asks over HTTP and what they may: the dependencies that guard routes.
 
 A route guarded by nothing but `allows` refuses the tokens of single users, so a new one cannot
-forget them; `User` and `Owner` are the ids of those whose own business a route tells.
+forget them; `User` and `Owner` are the ids of those whose own business a route tells, and `Writer`
+may be a user who tells of oneself.
 """
 
 from typing import Annotated, Any
@@ -10,12 +11,13 @@ from fastapi import Depends, Query, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from cluster.problems import ProblemError
-from cluster.tokens import OF_USER, Tokens, may_read, of_user
+from cluster.tokens import BY_USER, OF_USER, Tokens, may_read, of_user, writes_for
 from timeline.parameters import Exactly, Id, Seed, Switch, TimeMs
 
 _BEARER = HTTPBearer(auto_error=False, description="A token of the tokens file.")
 _OWN = [f"{OF_USER}{{user_id}}"]
-"""The least scope, as OpenAPI shows it."""
+_BY_SELF = [f"{BY_USER}{{actor_id}}"]
+"""The least scopes, as OpenAPI shows them."""
 
 
 async def _scopes(
@@ -62,6 +64,12 @@ async def _reader(scopes: Scopes) -> frozenset[str]:
 _Reader = Annotated[frozenset[str], Depends(_reader)]
 
 
+async def _writer(scopes: Scopes) -> frozenset[str]:
+    if writes_for(scopes) == frozenset():
+        raise forbidden("write")
+    return scopes
+
+
 async def _user(user_id: Id, scopes: _Reader) -> int:
     if not may_read(scopes, user_id):
         own = of_user(user_id)
@@ -80,6 +88,9 @@ User = Annotated[int, Security(_user, scopes=_OWN)]
 """`user_id` of the path, whose own business the caller may read."""
 Owner = Annotated[int, Security(_owner, scopes=_OWN)]
 """The same of the query."""
+
+Writer = Annotated[frozenset[str], Security(_writer, scopes=_BY_SELF)]
+"""Scopes of a caller who may send events, if only a user's own (`writes_for`)."""
 
 Instant = Annotated[TimeMs | None, Query(description="Scope admin: the time it is.")]
 Chance = Annotated[Seed | None, Query(description="Scope admin: the seed of all chance.")]

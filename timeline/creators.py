@@ -63,10 +63,13 @@ def find_creators(query: Query, previews: PostPreviewSettings | None) -> Finding
         return NOBODY
     parts: list[FoundCreators] = [found for _, (found,) in sorted(answers.items())]
     user_ids = np.concatenate([part.creator_ids for part in parts])
+    if not len(user_ids):
+        return NOBODY
     at = positions_in(query.viewer.affine_ids, user_ids)
     affinities = np.append(query.viewer.affinities, np.float32(0))[at]
     order = np.lexsort((user_ids, -affinities))
-    posts = concatenate([from_found(part.posts) for part in parts])
+    told = [from_found(part.posts) for part in parts if part.posts is not None]
+    posts = concatenate([NONE, *told])
     newest = np.lexsort((-posts.post_ids, -posts.created_ms))
     newest = newest[: previews.max_found if previews else 0]
     return Creators(user_ids[order], affinities[order], posts.take(newest))
@@ -78,6 +81,8 @@ def preview(query: Query, found: Creators) -> tuple[int, int] | None:
     As strict as with strangers' posts, but that the viewer does not subscribe. What the viewer
     saw is not previewed again.
     """
+    if not len(found.posts):
+        return None
     # The original has a safety level of its own for previews, whose rules are not told.
     marks = found.posts.marks & ~np.uint16(Mark.EXCLUSIVE)
     posts = replace(found.posts, marks=marks)

@@ -7,13 +7,13 @@ from fastapi import APIRouter, Query, Request, Response
 from cluster import bodies
 from cluster.http_edge import BodyReader
 from cluster.problems import FieldError, ProblemError
+from cluster.tokens import writes_for
 from timeline import answers
 from timeline.answered import Run, answered
-from timeline.callers import allows, forbidden
+from timeline.callers import Writer, forbidden
 from timeline.parameters import Switch
 from timeline.service import Service
 
-Writer = Annotated[frozenset[str], allows("write")]
 History = Annotated[Switch, Query(description="Scope admin: old events too, each once.")]
 
 
@@ -33,8 +33,12 @@ def event_routes(service: Service, run: Run) -> APIRouter:
 
         An array, `{"events": […]}`, one object a line, or an Arrow IPC stream. Sending a batch
         again is safe: events with the same id count once.
+
+        With the scope `write:user:ID` alone every event has to be that user's own: `actor_id`
+        is the user, and the kind one that a user may tell of oneself. Others are returned with
+        why. Event ids are the user's own then: the same id of anybody else is another one.
         """
-        trusted = "admin" in scopes
+        trusted, own = "admin" in scopes, writes_for(scopes)
         if history and not trusted:
             raise forbidden("admin")
         media_type = _media_type(request)
@@ -42,7 +46,7 @@ def event_routes(service: Service, run: Run) -> APIRouter:
         async with reader.body(request.receive, length) as body:
 
             def take_in() -> bytes:
-                done = service.take_in(body, media_type, history=history, trusted=trusted)
+                done = service.take_in(body, media_type, history=history, trusted=trusted, own=own)
                 if done.problems and not done.accepted and not done.repeated:
                     errors = [FieldError(p.field, p.message, p.index) for p in done.problems]
                     raise ProblemError("invalid-events", errors[0].message, errors)

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
@@ -155,8 +155,17 @@ class Service:
 
         return self._what_if.compare(asked, make, operator=operator)
 
-    def take_in(self, body: bytes, media_type: str, *, history: bool, trusted: bool) -> Ingested:
-        """Ingest a body of events; `trusted` ones may activate artifacts.
+    def take_in(
+        self,
+        body: bytes,
+        media_type: str,
+        *,
+        history: bool,
+        trusted: bool,
+        own: Collection[int] | None = None,
+    ) -> Ingested:
+        """Ingest a body of events; `trusted` ones may activate artifacts, and those of a sender
+        for whom `own` is given must be these users' own.
 
         Raises `ProblemError` where nothing of it could be taken in.
         """
@@ -164,7 +173,9 @@ class Service:
         if not trusted:
             received = bodies.without_activations(received)
         try:
-            done = bodies.take_in(received, self._ingest, now_ms=self._clock(), history=history)
+            done = bodies.take_in(
+                received, self._ingest, now_ms=self._clock(), history=history, own=own
+            )
         except LogError as error:
             _LOG.warning("events were not taken in: %s", error)
             raise of_log_error(error) from error

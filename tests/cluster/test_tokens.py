@@ -21,6 +21,7 @@ from cluster.tokens import (
     may_read,
     of_user,
     tokens_path,
+    writes_for,
 )
 
 ADA, BOB = "ada-0123456789abcdef", "bob-0123456789abcdef"
@@ -81,6 +82,25 @@ def test_who_may_read_whom(user: int, other: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("scopes", "users"),
+    [
+        ("read", set()),
+        ("read:user:11", set()),
+        ("write:user:011", {11}),
+        ("write:user:11,write:user:12,read:user:13", {11, 12}),
+        ("write", None),
+        ("write,write:user:11", None),
+        ("admin", None),
+    ],
+)
+def test_for_whom_a_token_writes(tmp_path: Path, scopes: str, users: set[int] | None) -> None:
+    given = load_tokens(system(tmp_path, f"{ADA} {scopes}")).scopes_of(ADA)
+    assert given is not None
+    assert writes_for(given) == users
+    assert not any(may_read(given, user) for user in users or ())
+
+
+@pytest.mark.parametrize(
     ("word", "message"),
     [
         *((f"read:user:{user}", "names no user") for user in ("", "0", "-1", "x", "1.0", "١")),
@@ -89,7 +109,10 @@ def test_who_may_read_whom(user: int, other: int) -> None:
         ("read:11", "did you mean 'read:user:11'"),
         ("user:11", "did you mean 'read:user:11'"),
         ("read:user", "did you mean 'read:user:ID'"),
-        ("write:user:11", r"is no scope \(write, read, admin, read:user:ID\)"),
+        *((f"write:user:{user}", "names no user") for user in ("", "0", "-1", "x", 2**63)),
+        ("write:11", "did you mean 'write:user:11'"),
+        ("write:user", "did you mean 'write:user:ID'"),
+        ("admin:user:11", r"is no scope \(write, read, admin, read:user:ID, write:user:ID\)"),
     ],
 )
 def test_scopes_of_users_that_are_refused(tmp_path: Path, word: str, message: str) -> None:

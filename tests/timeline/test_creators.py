@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actors.router import shards_of
+from actors.creator_questions import AskCreators, FoundCreators
+from actors.router import Gathered, LocalRouter, Wave, shards_of
 from cluster.events import Kind
 from cluster.mixer_settings import MixerSettings
 from cluster.settings import Settings, load
@@ -180,6 +181,47 @@ def test_the_modules_stand_in_the_published_order() -> None:
         **{"prompt_topics": 0, "post_preview": 4, "who_to_follow": 6},
         **{"who_to_subscribe": 8, "topics": 10},
     }
+
+
+class Listener:
+    """Tells which shards were asked wave by wave, and what they said of creators."""
+
+    def __init__(self, events: list[Event], n_shards: int) -> None:
+        self._router = LocalRouter(states_of(events, n_shards))
+        self.n_shards = n_shards
+        self.waves: list[set[int]] = []
+        self.found: list[FoundCreators] = []
+
+    def ask(self, wave: Wave, timeout_s: float) -> Gathered:
+        gathered = self._router.ask(wave, timeout_s)
+        self.waves.append(set(wave))
+        for shard, questions in wave.items():
+            answers = zip(questions, gathered.replies[shard].answers, strict=False)
+            self.found += [told for question, told in answers if isinstance(question, AskCreators)]
+        return gathered
+
+
+@pytest.mark.parametrize("creators", [0, 5])
+def test_asking_costs_no_wave_and_one_question_a_shard_of_accounts_followed(creators: int) -> None:
+    clock = Clock()
+    events = world(clock, exclusive(clock, 50), creators=creators)
+    waves = {}
+    for on in (True, False):
+        rules = {"on": on}
+        settings = load(mixer={"who_to_subscribe": rules, "post_preview": rules})
+        listener = Listener(events, 4)
+        made = timelines_of(states_of(events, 4), settings, listener).for_you(
+            VIEWER, 10, now_ms=NOW_MS
+        )
+        assert made.degraded == []
+        assert bool(named(made, "post_preview")) == (on and creators > 0)
+        assert len(listener.found) == (len(set(HOMES_OF_FRIENDS)) if on else 0)
+        waves[on] = listener.waves
+        # Shards that know of none say so, and nothing else.
+        with_posts = [told for told in listener.found if told.posts is not None]
+        assert len(with_posts) == (on and creators > 0)
+        assert sum(len(told.creator_ids) for told in listener.found) == creators * on
+    assert waves[True] == waves[False]
 
 
 def test_where_nobody_answers_or_time_is_up_there_is_none_and_it_is_said() -> None:

@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 
 from cluster.events import Kind
 from cluster.problems import ProblemError
+from cluster.tokens import Tokens, of_user
 from tests.timeline.follow_recommendations.asking import ME, follows, settings_of
 from tests.worlds import NOW_MS, Clock, Event, PartialRouter, states_of
 from timeline.follow_recommendations.answers import BecauseAnswer, FollowRecommendationsAnswer
@@ -107,7 +108,9 @@ def test_the_answer_has_the_form_that_it_says() -> None:
 
     app = FastAPI()
     app.include_router(follow_recommendation_routes(service_of(a_world(), 4), run))
-    client = TestClient(app)
+    token = "token-of-a-test-of-it"
+    app.state.tokens = Tokens({token: [of_user(ME)]})
+    client = TestClient(app, headers={"Authorization": f"Bearer {token}"})
     answer = client.get(f"/v1/users/{ME}/follow-recommendations", params={"limit": 2})
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
