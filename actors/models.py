@@ -11,7 +11,7 @@ from actors.features.batch_aggregates import (
     BatchAggregates,
     read_batch_aggregates,
 )
-from actors.features.binned import UNTRAINED_VERSION, BinnedModel, LightRanker, untrained
+from actors.features.binned import UNTRAINED_VERSION, BinnedModel, LightRanker, untrained_pair
 from actors.features.light import FEATURES
 from actors.features.real_graph import REAL_GRAPH, REAL_GRAPH_SCHEMA, SCORES, RealGraphScores
 from actors.features.reputation import REPUTATIONS, TWEEPCRED, TWEEPCRED_SCHEMA, Reputations
@@ -50,7 +50,7 @@ class Models:
     def __init__(self, artifacts: ArtifactStore) -> None:
         self._artifacts = artifacts
         self._loaded: dict[str, dict[str, Any]] = {}
-        self._untrained = LightRanker(untrained(FEATURES), untrained(FEATURES))
+        self._untrained = untrained_pair(FEATURES)
         self._lock = threading.Lock()
 
     def light_ranker(self, version: str) -> LightRanker:

@@ -76,6 +76,9 @@ class BalanceSettings(Group):
     """Of the posts on a page by authors whom the viewer follows, where there are enough of both;
     a viewer's own choice wins. None leaves it to the scores (published: no explicit share, but
     one of one half on average)."""
+    untrained_in_network_share: float = Field(0.8, ge=0, le=1)
+    """The least of a share that is set, while no light ranker was trained: until then a stranger's
+    post is a guess, and whom the viewer follows is none. Not published."""
     max_out_of_network_run: int = Field(2, ge=1)
     """Posts in a row by authors whom the viewer does not follow."""
     max_author_run: int = Field(2, ge=1)

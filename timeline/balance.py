@@ -11,6 +11,8 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
+from actors.features.binned import UNTRAINED_VERSION
+from actors.models import LIGHT_RANKER
 from cluster.heuristics_settings import BalanceSettings
 from timeline.candidates import Candidates, Mask
 from timeline.cursors import CursorKind
@@ -86,7 +88,10 @@ def laid_out(
 
 def _share(query: Query) -> float | None:
     settings = query.settings.heuristics.balance
-    return query.state.preferences.get(SHARE, settings.in_network_share)
+    share = settings.in_network_share
+    if share is not None and query.versions.get(LIGHT_RANKER) == UNTRAINED_VERSION:
+        share = max(share, settings.untrained_in_network_share)
+    return query.state.preferences.get(SHARE, share)
 
 
 def _within_caps(

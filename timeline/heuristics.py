@@ -277,6 +277,11 @@ _BALANCE = (
         "own; the original has one half on average and no explicit share",
     ),
     (
+        "the least of it while no light ranker was trained",
+        "heuristics.balance.untrained_in_network_share",
+        "own",
+    ),
+    (
         "posts in a row by authors whom the viewer does not follow",
         "heuristics.balance.max_out_of_network_run",
         "§ debunching",

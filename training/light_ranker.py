@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from actors.features.binned import BinnedModel, LightRanker, untrained
+from actors.features.binned import BinnedModel, LightRanker, untrained_pair
 from actors.features.light import FEATURES
 from actors.models import LIGHT_RANKER, LIGHT_RANKER_SCHEMA, SIDES
 from cluster.archive import Archive
@@ -221,10 +221,10 @@ def _judge_part(
     examples, features = data.examples.take(rows), data.features[rows]
     column = dict(zip(FEATURES, features.T, strict=True))
     popularity = np.sum([np.expm1(column[name]) for name in _COUNTED], axis=0)
-    by_hand = untrained(FEATURES)
+    followed = features[:, _IS_FOLLOWED] > 0
     scores = {
-        "": ranker.logits(features, features[:, _IS_FOLLOWED] > 0),
-        "untrained_": by_hand.logits(features),
+        "": ranker.logits(features, followed),
+        "untrained_": untrained_pair(FEATURES).logits(features, followed),
         "recency_": -column["age_hours"],
         "popularity_": popularity,
     }

@@ -137,41 +137,77 @@ class LightRanker:
 UNTRAINED_VERSION = "untrained"
 _MATCHES = (OTHER_LANGUAGE, READS_ENGLISH, ENGLISH_POST, 1.0)
 """What `language_match` may be, ascending."""
-
-
-def untrained(names: tuple[str, ...]) -> BinnedModel:
-    """A hand-set model for a system that has not been trained: recency and popularity.
-
-    Weights fall with age like Earlybird's default age decay, and rise with favourites,
-    replies, reposts, affinity and social proof. Real Graph's score of an author multiplies
-    the odds as Home does an author's posts, and a language that is not the viewer's as
-    Earlybird does.
-    """
-    rising = {
+OUT_OF_NETWORK_HALF_LIFE_H = 8.0
+"""In which a stranger's post has half the odds, untrained. Not published."""
+_BIASES = (-3.0, -6.0)
+"""In network and out of it: of posts of which nothing else is known the odds are the same when
+they are about six hours old."""
+_BINS = 16
+_RISING = (
+    {
         "favourites": 0.3,
         "reposts": 0.3,
         "replys": 0.2,
         "author_affinity": 0.8,
         "is_followed": 0.5,
         "proof_weight": 0.3,
-    }
-    bins = 16
-    edges = np.full((len(names), bins - 1), np.inf, np.float32)
-    weights = np.zeros((len(names), bins), np.float32)
+    },
+    {
+        "favourites": 1.0,
+        "reposts": 0.5,
+        "replys": 0.5,
+        "author_affinity": 0.8,
+        "proof_weight": 1.0,
+        "show_lesss": -1.0,
+        "not_interesteds": -1.0,
+        "reports": -1.0,
+    },
+)
+"""What a feature adds to the untrained logit for each 1 of it, in network and out of it."""
+
+
+def untrained_pair(names: tuple[str, ...]) -> LightRanker:
+    """Hand-set models for a system that has not been trained: recency and popularity.
+
+    Of whom one follows one wants the news: weights fall with age like Earlybird's default age
+    decay, and rise a little with favourites, replies, reposts, affinity and social proof. That a
+    stranger's post is new says nothing for it: there what others made of it decides, for better
+    and for worse, and its age slowly.
+
+    In both Real Graph's score of an author multiplies the odds as Home does an author's posts,
+    and a language that is not the viewer's as Earlybird does.
+    """
+    ages = np.geomspace(0.25, 24 * 28, _BINS - 1)
+    since = np.append(0.0, ages)
+    decay = 10.0 * np.log(AgeDecay().factors(since * 60)) - 0.3 * np.arange(_BINS)
+    halved = -np.log(2) / OUT_OF_NETWORK_HALF_LIFE_H * since
+    return LightRanker(
+        _by_hand(names, ages, decay, _RISING[0], _BIASES[0]),
+        _by_hand(names, ages, halved, _RISING[1], _BIASES[1]),
+    )
+
+
+def _by_hand(
+    names: tuple[str, ...],
+    ages_h: npt.NDArray[np.float64],
+    of_age: npt.NDArray[np.float64],
+    rising: dict[str, float],
+    bias: float,
+) -> BinnedModel:
+    edges = np.full((len(names), _BINS - 1), np.inf, np.float32)
+    weights = np.zeros((len(names), _BINS), np.float32)
     for i, name in enumerate(names):
         if name == "age_hours":
-            edges[i] = np.geomspace(0.25, 24 * 28, bins - 1)
-            decay = AgeDecay().factors(np.append(0.0, edges[i]) * 60)
-            weights[i] = 10.0 * np.log(decay) - 0.3 * np.arange(bins)
+            edges[i], weights[i] = ages_h, of_age
         elif name == "author_real_graph":
-            edges[i] = np.linspace(0, 1, bins + 1)[1:-1]
+            edges[i] = np.linspace(0, 1, _BINS + 1)[1:-1]
             weights[i] = np.log(home_weight(np.append(np.float32(0), edges[i])))
         elif name == "language_match":
             # Between the values, which are logged with less precision.
             between = (np.array(_MATCHES[1:]) + _MATCHES[:-1]) / 2
             edges[i, : len(between)] = between
-            weights[i] = np.log(np.append(_MATCHES, np.ones(bins - len(_MATCHES))))
+            weights[i] = np.log(np.append(_MATCHES, np.ones(_BINS - len(_MATCHES))))
         elif name in rising:
-            edges[i] = np.linspace(0.4, 6.0, bins - 1)
+            edges[i] = np.linspace(0.4, 6.0, _BINS - 1)
             weights[i] = rising[name] * np.append(0.0, edges[i])
-    return BinnedModel(names, edges, weights, -3.0, UNTRAINED_VERSION)
+    return BinnedModel(names, edges, weights, bias, UNTRAINED_VERSION)

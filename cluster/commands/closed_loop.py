@@ -98,6 +98,7 @@ def run(
         figures = {
             "plan": asdict(plan) | {"panel": panel, "baseline": BASELINE},
             "arms": _summaries(outcomes, Bootstrap(users, seed)),
+            "gains": _gains(outcomes, Bootstrap(users, seed)),
             "system": _figures_of(system),
             "seconds": seconds | {"page_mean": system.page_s / max(system.pages, 1)},
         }
@@ -133,6 +134,16 @@ def _summaries(outcomes: dict[str, list[Outcomes]], bootstrap: Bootstrap) -> dic
             "days": [_plain(bootstrap.summary(mine, theirs)) for mine, theirs in pairs],
             "all": _plain(bootstrap.summary(Outcomes.joined(of_days), Outcomes.joined(base))),
         }
+    return found
+
+
+def _gains(outcomes: dict[str, list[Outcomes]], bootstrap: Bootstrap) -> dict[str, Any]:
+    """By arm, what all sessions were worth more with the system than with it."""
+    mine, found = Outcomes.joined(outcomes[SYSTEM]), {}
+    for name, theirs in outcomes.items():
+        if name != SYSTEM:
+            plain = _plain(bootstrap.summary(mine, Outcomes.joined(theirs)))
+            found[name] = {of: plain[f"{of}_gain"] for of in ("realised", "expected")}
     return found
 
 
@@ -183,6 +194,9 @@ def _print(console: Console, figures: dict[str, Any]) -> None:
             table.add_row(label, name, *_cells(summary))
         table.add_section()
     console.print(table)
+    for name, gain in figures["gains"].items():
+        told = ("{:+.2f} ({:+.2f} … {:+.2f})".format(*gain[of]) for of in ("realised", "expected"))
+        console.print("system over {}: {}, expected {}".format(name, *told))
 
 
 def _cells(summary: dict[str, Any]) -> list[str]:

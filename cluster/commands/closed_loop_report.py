@@ -67,6 +67,7 @@ def write_report(path: Path, figures: Figures) -> None:
         ),
     ):
         parts += [f"<h2>{title}</h2><p>{text}</p>", _image(figure, title)]
+    parts += ["<h2>Gain of the system over each feed</h2>", _gains(figures)]
     parts += ["<h2>Figures</h2>", _figures_table(figures), "<h2>Learning</h2>", _learned(figures)]
     path.write_text(_PAGE.format(body="\n".join(parts)), encoding="utf-8")
 
@@ -217,6 +218,16 @@ def _figures_table(figures: Figures) -> str:
             begins = ' class="day"' if place == 0 else ""
             rows.append(f"<tr{begins}><td>{which}<td>{html.escape(arm)}</td>{numbers}</tr>")
     return f'<div class="wide"><table>{head}{"".join(rows)}</table></div>'
+
+
+def _gains(figures: Figures) -> str:
+    """Over all days, in the same users' sessions."""
+    rows = []
+    for arm, gain in figures["gains"].items():
+        told = ["{:+.2f} ({:+.2f} … {:+.2f})".format(*gain[of]) for of in ("realised", "expected")]
+        cells = "".join(f'<td class="n">{text}</td>' for text in told)
+        rows.append(f"<tr><td>{html.escape(arm)}</td>{cells}</tr>")
+    return f"<table><tr><th>over<th>utility<th>expected</tr>{''.join(rows)}</table>"
 
 
 def _learned(figures: Figures) -> str:

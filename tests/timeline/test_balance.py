@@ -8,6 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from actors.features.binned import UNTRAINED_VERSION
+from actors.models import LIGHT_RANKER
 from actors.viewer_state import ViewerState
 from cluster.controls import PREFERENCES
 from cluster.heuristics_settings import BalanceSettings
@@ -113,9 +115,24 @@ def test_the_share_is_exact_and_the_viewers_own_wins(
     assert longest(beyond) <= max(2, -(-(35 - n_inside) // (n_inside + 1)))
 
 
+@pytest.mark.parametrize(("share", "n_inside"), [(0.5, 16), (0.9, 18)])
+def test_an_untrained_system_leans_on_the_network(share: float, n_inside: int) -> None:
+    sides = "oi" * 40
+    asked = asking(20, in_network_share=share, untrained_in_network_share=0.8)
+    asked.versions = {LIGHT_RANKER: UNTRAINED_VERSION}
+    assert order_of(arrange(asked, ranked(sides), 20), sides).count("i") == n_inside
+    assert balance.wanted_of_sides(asked) == (n_inside, 20 - n_inside)
+    asked.state = ViewerState(preferences={balance.SHARE: 0.1})
+    assert order_of(arrange(asked, ranked(sides), 20), sides).count("i") == 2
+    asked.state = ViewerState()
+    asked.versions = {LIGHT_RANKER: "20240101T000000-0001"}
+    assert order_of(arrange(asked, ranked(sides), 20), sides).count("i") == round(20 * share)
+
+
 def test_without_a_share_scores_decide() -> None:
     sides = "iiiiiioo"
     asked = asking(in_network_share=None)
+    asked.versions = {LIGHT_RANKER: UNTRAINED_VERSION}
     assert arrange(asked, ranked(sides), 6).tolist() == [0, 1, 2, 3, 4, 5]
 
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.features.binned import BinnedModel, untrained
+from actors.features.binned import OUT_OF_NETWORK_HALF_LIFE_H, BinnedModel, untrained_pair
 from actors.features.light import FEATURES
 
 
@@ -61,8 +61,9 @@ def test_a_model_must_fit_together() -> None:
         BinnedModel(model.names, model.edges, model.weights[:, 1:], 0.0)
 
 
-def test_the_untrained_model_prefers_what_it_should() -> None:
-    model = untrained(FEATURES)
+@pytest.mark.parametrize("followed", [True, False])
+def test_the_untrained_models_prefer_what_they_should(followed: bool) -> None:
+    model = untrained_pair(FEATURES).of(followed)
     features = np.zeros((6, len(FEATURES)), np.float32)
     column = FEATURES.index
     features[1, column("age_hours")] = 12
@@ -76,8 +77,44 @@ def test_the_untrained_model_prefers_what_it_should() -> None:
     assert ancient < older < new < min(liked, near)
 
 
-def test_the_untrained_model_multiplies_odds_by_the_match_of_languages() -> None:
-    model = untrained(FEATURES)
+def test_untrained_a_strangers_post_counts_by_what_others_did_with_it() -> None:
+    pair = untrained_pair(FEATURES)
+    column = FEATURES.index
+    features = np.zeros((4, len(FEATURES)), np.float32)
+    features[1:3, column("age_hours")] = 10
+    features[1, column("favourites")] = np.log1p(5)
+    features[2, column("proof_weight")] = 2
+    features[3, column("reports")] = np.log1p(1)
+    new, liked, shared, reported = pair.out_of_network.logits(features).tolist()
+    assert reported < new < min(liked, shared)
+    # Of followed authors the news comes first.
+    new, liked, shared, reported = pair.in_network.logits(features).tolist()
+    assert max(liked, shared) < new == reported
+
+
+def test_untrained_what_is_new_comes_from_the_network_and_what_is_old_from_strangers() -> None:
+    pair = untrained_pair(FEATURES)
+    features = np.zeros((2, len(FEATURES)), np.float32)
+    features[:, FEATURES.index("age_hours")] = (1, 20)
+    followed = features.copy()
+    followed[:, FEATURES.index("is_followed")] = 1
+    inside, outside = pair.in_network.logits(followed), pair.out_of_network.logits(features)
+    assert (inside > outside).tolist() == [True, False]
+
+
+def test_untrained_the_odds_of_a_strangers_post_halve_with_its_age() -> None:
+    model = untrained_pair(FEATURES).out_of_network
+    ages_h = model.edges[FEATURES.index("age_hours")]
+    features = np.zeros((1 + len(ages_h), len(FEATURES)), np.float32)
+    features[1:, FEATURES.index("age_hours")] = ages_h
+    logits = model.logits(features)
+    halved = 0.5 ** (ages_h[:10] / OUT_OF_NETWORK_HALF_LIFE_H)
+    np.testing.assert_allclose(np.exp(logits[1:11] - logits[0]), halved, rtol=1e-4)
+
+
+@pytest.mark.parametrize("followed", [True, False])
+def test_the_untrained_models_multiply_odds_by_the_match_of_languages(followed: bool) -> None:
+    model = untrained_pair(FEATURES).of(followed)
     matches = np.array([0.1, 0.3, 0.7, 1.0])
     features = np.zeros((4, len(FEATURES)), np.float32)
     features[:, FEATURES.index("language_match")] = matches

@@ -56,6 +56,14 @@ def test_every_feed_is_judged_on_the_same_sessions(
             assert day["regret"][0] >= 0
             assert (day["regret"][0] < 1e-4) == (name == "oracle")
     assert figures["arms"]["chronological"]["all"]["realised_gain"] == [0, 0, 0]
+    mine = figures["arms"][SYSTEM]["all"]
+    assert set(figures["gains"]) == set(BASELINES)
+    for name, gain in figures["gains"].items():
+        for of, (value, low, high) in gain.items():
+            theirs = figures["arms"][name]["all"]
+            assert value == pytest.approx(mine[of][0] - theirs[of][0], abs=1e-5)
+            assert low <= value <= high
+    assert figures["gains"]["chronological"]["realised"] == mine["realised_gain"]
     assert figures["arms"]["oracle"]["all"]["realised"][0] == max(
         arm["all"]["realised"][0] for arm in figures["arms"].values()
     )

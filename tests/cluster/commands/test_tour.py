@@ -44,7 +44,8 @@ def test_the_tour_shows_what_it_says(service: HttpService) -> None:
     shares = re.search(r"accounts: (\d+) of 15 before, (\d+) after, on a page asked for", told)
     assert shares is not None
     before, after = map(int, shares.groups())
-    assert (before, after) == (8, 14)
+    # Nothing was trained, so the page leans on the network anyway.
+    assert (before, after) == (12, 14)
     assert re.search(r"the word '(note|far)' is muted, on a page asked for", told)
     assert "dropped by muted_words" in told
     # Everything that was set is taken back.

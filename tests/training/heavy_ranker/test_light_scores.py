@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pytest
 
-from actors.features.binned import UNTRAINED_VERSION, untrained
+from actors.features.binned import UNTRAINED_VERSION, untrained_pair
 from actors.features.light import FEATURES
 from cluster.archive import Archive
 from cluster.artifacts import ArtifactStore
@@ -73,6 +73,11 @@ def judge(
     return settings, archive, examples, logits
 
 
+def by_hand(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    followed = features[:, FEATURES.index("is_followed")] > 0
+    return untrained_pair(FEATURES).logits(features, followed)
+
+
 def replace_kinds(settings: Settings) -> Settings:
     shards = settings.shards.model_copy(update={"kinds": ("graph", "posts")})
     return settings.model_copy(update={"shards": shards})
@@ -82,7 +87,7 @@ def test_scores_are_those_of_the_features_of_the_instant(folder: Path) -> None:
     settings, archive, examples, logits = judge(folder, [])
     columns = (examples.described(name) for name in ("viewer_id", "post_id", "time_ms"))
     features, _ = features_as_of(settings, History(archive), *columns, lambda share: None)
-    np.testing.assert_array_equal(logits, untrained(FEATURES).logits(features))
+    np.testing.assert_array_equal(logits, by_hand(features))
     assert len(set(logits.tolist())) == 5
 
 
@@ -92,7 +97,7 @@ def test_scores_are_those_of_the_features_as_served_where_they_were_logged(folde
     mine = rng.integers(0, 5, (2, len(FEATURES))).astype(np.float32)
     records = [served(2, asked[2], mine), served(3, asked[3], mine, viewer=5)]
     _, _, _, logits = judge(folder, records)
-    expected = untrained(FEATURES).logits(mine)
+    expected = by_hand(mine)
     assert logits.reshape(5, N_POSTS)[2, :2] == pytest.approx(expected)
     replayed = judge(folder.with_name("other"), [])[3].reshape(5, N_POSTS)
     others = np.ones((5, N_POSTS), bool)
@@ -105,7 +110,7 @@ def test_a_few_whose_features_were_not_logged_are_not_replayed(folder: Path) -> 
     values = np.random.default_rng(0).integers(0, 5, (N_POSTS, len(FEATURES))).astype(np.float32)
     records = [served(k, asked[k], values) for k in range(4)]
     _, _, _, few = judge(folder, records, 0.25)
-    expected = untrained(FEATURES).logits(values)
+    expected = by_hand(values)
     assert few.reshape(5, N_POSTS)[:4] == pytest.approx(np.tile(expected, (4, 1)))
     assert np.isnan(few.reshape(5, N_POSTS)[4]).all()
     _, _, _, enough = judge(folder.with_name("other"), records, 0.2)
