@@ -77,7 +77,10 @@ class Candidates:
 
     def take(self, rows: npt.NDArray[np.int64] | Mask) -> "Candidates":
         """Candidates at the given rows, or of a mask."""
-        return Candidates(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+        if rows.dtype == bool:
+            rows = np.flatnonzero(rows)
+        # Several times faster than an index where a column has more than one dimension.
+        return Candidates(**{f.name: getattr(self, f.name).take(rows, 0) for f in fields(self)})
 
     def of_source(self, number: int) -> "Candidates":
         """The same candidates as found by the source of this number.

@@ -1,6 +1,6 @@
 """What a request must know before it can rank: the viewer, and every candidate's facts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 
 import numpy as np
@@ -34,31 +34,20 @@ _VIEWER_SHARE = 0.4
 _POSTS_SHARE = 0.6
 
 
-FirstQuestion = Callable[[Query], Question]
-"""What a source asks the viewer's shard first, whatever the viewer's context is."""
-OF_SOURCES: tuple[FirstQuestion, ...] = (
-    first_questions.of_ties,
-    first_questions.of_lists,
-    first_questions.of_country,
-    first_questions.of_last_served,
-    of_served_lately,
-)
-
-
 def fetch_viewer(
     query: Query,
     *,
     with_tastes: bool = True,
     with_cached: bool = True,
-    beside: Sequence[FirstQuestion] = OF_SOURCES,
+    beside: Sequence[Question] | None = None,
     ranker: Ranker = NO_RANKER,
 ) -> bool:
     """Wave 1: the viewer's context, from the viewer's own shard.
 
     Without it nobody knows whom the viewer blocked, so the timeline stays empty. The
     artifact versions that the shard serves are the ones this request keeps to. Where tastes
-    are asked for, so is what sources would else spend a wave on (`beside`), and for a `ranker`
-    that is ready what it reads of the viewer.
+    are asked for, so is `beside`, by default what sources would else spend a wave on, and for a
+    `ranker` that is ready what it reads of the viewer.
     """
     shard = query.viewer_shard
     settings = query.settings.for_you
@@ -75,7 +64,7 @@ def fetch_viewer(
         questions.append(AskScored(query.viewer_id, query.now_ms))
     n_own = len(questions)
     if with_tastes:
-        questions += [question(query) for question in beside]
+        questions += _of_a_page(query) if beside is None else beside
     if ranker.ready:
         questions.append(viewer_question(query))
     reply = query.ask({shard: questions}, _VIEWER_SHARE).replies.get(shard)
@@ -99,6 +88,10 @@ def fetch_viewer(
     if not query.viewer.known:
         query.reason = "cold_start"
     return not query.viewer.gone
+
+
+def _of_a_page(query: Query) -> list[Question]:
+    return [*first_questions.of_sources(query), of_served_lately(query)]
 
 
 def complete(query: Query, candidates: Candidates) -> Candidates:

@@ -256,7 +256,7 @@ class _Wanted:
             plan.write(block[:-1], name, values.astype(np.float32))
         # The last row is that of no topic.
         at = positions_in(self._topic_ids, self._facts.topic_ids)
-        plan.place(self._values[Level.POST], block[at])
+        plan.place(self._values[Level.POST], block.take(at, 0))
 
     def _place_request(self) -> None:
         asking, posts, n = self._asking, self._posts, len(self._posts)

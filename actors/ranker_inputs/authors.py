@@ -248,7 +248,7 @@ def _of_posts(state: ShardState, author_ids: Ids, now_ms: int) -> list[npt.NDArr
     at = np.searchsorted(author_ids, table["author_ids"][rows])
     starts = np.flatnonzero(np.diff(at, prepend=-1))
     some = at[starts]
-    counts = np.maximum(table["counts"][rows], 0)
+    counts = np.maximum(table["counts"].take(rows, 0), 0)
     age_ms = now_ms - table["created_ms"][rows]
     media = (table["image_count"][rows] > 0) | (table["video_duration_ms"][rows] > 0)
     replies, reposts = table["reply_to_id"][rows] > 0, table["repost_of_id"][rows] > 0

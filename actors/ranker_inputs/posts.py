@@ -149,12 +149,13 @@ def content(
     created_ms, engaged_ms = table["created_ms"][rows], table["last_engaged_ms"][rows]
     age_hours = np.maximum(now_ms - created_ms, 0) / HOUR_MS
     since_ms = now_ms - np.where(engaged_ms > 0, engaged_ms, created_ms)
-    counts = np.maximum(table["counts"][rows], 0).astype(np.float64)
+    counts = np.maximum(table["counts"].take(rows, 0), 0).astype(np.float64)
     shown = counts[:, COUNTERS.index(Kind.IMPRESSION)]
     rated = counts[:, [COUNTERS.index(kind) for kind in _RATED]]
     halves = now_ms / HALF_LIFE_MS - table["decayed_at"][rows]
-    decayed = np.maximum(table["decayed"][rows], 0) * np.exp2(-np.minimum(halves, 1_000))[:, None]
-    statistics = table["statistics"][rows]
+    left = np.exp2(-np.minimum(halves, 1_000))[:, None]
+    decayed = np.maximum(table["decayed"].take(rows, 0), 0) * left
+    statistics = table["statistics"].take(rows, 0)
     images, video_ms = table["image_count"][rows], table["video_duration_ms"][rows]
     links = table["link_count"][rows]
     replies, authors = table["reply_to_id"][rows], table["author_ids"][rows]

@@ -61,7 +61,7 @@ def asked(
 ) -> tuple[Query, Candidates]:
     """A request that is about to rank: the viewer, the graph's proofs, and all posts."""
     query = Query(viewer_id, NOW_MS, 10, "r", settings, router)
-    fetch_viewer(query, **({"beside": (viewer_question,)} if beside else {}))
+    fetch_viewer(query, beside=[viewer_question(query)] if beside else None)
     ask_together(query, {"user_tweet_entity_graph": UserTweetEntityGraph().find(query)}, 1.0)
     post_ids = np.array(POST_IDS, np.int64)
     authors = np.array([author_of(post) for post in POST_IDS], np.int64)

@@ -23,7 +23,7 @@ SETTINGS = load(heavy_ranker={"features": "laptop"})
 def inputs_of(events: list[Event], n_shards: int, viewer_id: int) -> dict[str, Any]:
     router = LocalRouter(states_of(events, n_shards, SETTINGS))
     query = Query(viewer_id, NOW_MS, 10, "r", SETTINGS, router)
-    fetch_viewer(query, beside=(viewer_question,))
+    fetch_viewer(query, beside=[viewer_question(query)])
     ask_together(query, {"proof": UserTweetEntityGraph().find(query)}, 1.0)
     post_ids = np.array(POSTS, np.int64)
     authors = np.array([author_of(post) for post in POSTS], np.int64)

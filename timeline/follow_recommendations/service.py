@@ -67,7 +67,7 @@ class AccountRecommendations:
             deadline_s=arrived_s + self._settings.http.deadline_ms / 1000,
             recorded=True,
         )
-        if not fetch_viewer(query, with_cached=False, beside=(first_questions.of_ties,)):
+        if not fetch_viewer(query, with_cached=False, beside=[first_questions.of_ties(query)]):
             if query.context is not None and query.viewer.gone:
                 raise ProblemError("unknown-user", f"user {user_id} is gone")
             return _told(query, [])

@@ -4,8 +4,12 @@ None of it depends on what is known of the viewer, so it travels beside the view
 (`timeline.hydration`); the source that asks it then has its answer at once.
 """
 
+from collections.abc import Callable, Mapping
+
 from actors.follow_ties import AskFollowTies
+from actors.state import Question
 from actors.viewer_questions import AskCountry, AskLastServed, AskLists
+from cluster.source_settings import SourceName
 from timeline.query import Query
 
 
@@ -36,3 +40,17 @@ def of_country(query: Query) -> AskCountry:
 def of_last_served(query: Query) -> AskLastServed:
     """Of backfill: whether the viewer was away."""
     return AskLastServed(query.viewer_id, query.now_ms - query.settings.sources.backfill.away_ms)
+
+
+OF_SOURCES: Mapping[SourceName, Callable[[Query], Question]] = {
+    "follow_recommendations": of_ties,
+    "lists": of_lists,
+    "popular_videos": of_country,
+    "backfill": of_last_served,
+}
+
+
+def of_sources(query: Query) -> list[Question]:
+    """All of them, of sources that are not off."""
+    off = query.settings.sources.off
+    return [first(query) for name, first in OF_SOURCES.items() if name not in off]

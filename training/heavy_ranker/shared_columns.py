@@ -155,6 +155,6 @@ class _LevelPart:
         if self._tables:
             rows = table_rows(inputs.discrete[self._level][cut], self._discrete)
             for i, table in enumerate(self._tables):
-                plain[:, at : at + table.shape[1]] = table[rows[:, i]]
+                plain[:, at : at + table.shape[1]] = table.take(rows[:, i], 0)
                 at += table.shape[1]
         return plain
