@@ -1,10 +1,12 @@
 """For You over HTTP: latency at one client and throughput at eight, over 1,500 candidates.
 
-All sources are asked, or with `--sources in_network user_tweet_entity_graph` only those named.
+All sources are asked, or with `--sources in_network user_tweet_entity_graph` only those named. A
+replica for each core makes pages, as one process runs Python in one thread at a time.
 """
 
 import argparse
 import json
+import os
 import urllib.request
 from typing import Any, get_args
 
@@ -24,15 +26,21 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--sources", nargs="+", choices=_SOURCES, default=_SOURCES)
+    parser.add_argument("--replicas", type=int, default=os.cpu_count())
     arguments, _ = parser.parse_known_args()
     world = DenseWorld()
     if arguments.quick:
         world = DenseWorld(users=4_000, follows=200, posts=30_000, favourites=300_000)
     off = [name for name in _SOURCES if name not in arguments.sources]
-    with running_system(for_you=_LIMITS, sources={"off": off}) as system:
+    changed = {
+        "for_you": _LIMITS,
+        "sources": {"off": off},
+        "http": {"replicas": arguments.replicas},
+    }
+    with running_system(**changed) as system:
         _fill(system, world)
         figures = measured(system, world, arguments.seconds)
-    emit("for_you", figures, world=vars(world), limits=_LIMITS, sources=arguments.sources)
+    emit("for_you", figures, world=vars(world), settings=changed)
 
 
 def measured(system: RunningSystem, world: DenseWorld, seconds: float) -> dict[str, Any]:

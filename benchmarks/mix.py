@@ -33,9 +33,10 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--viewers", type=int, default=1_000)
     arguments, _ = parser.parse_known_args()
-    world = DenseWorld(10_000, 150, 80_000, 1_200_000, communities=50)
+    # Communities of several hundred, of whom viewers follow few enough that strangers are left.
+    world = DenseWorld(10_000, 150, 80_000, 1_200_000, communities=15)
     if arguments.quick:
-        world = DenseWorld(4_000, 150, 40_000, 300_000, communities=20)
+        world = DenseWorld(4_000, 150, 40_000, 300_000, communities=6)
     with tempfile.TemporaryDirectory(prefix="murmuration-mix-") as folder:
         settings = load(None, data_dir=Path(folder), **_SETTINGS)
         timelines, states = _system(settings, world)
