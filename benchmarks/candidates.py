@@ -43,6 +43,7 @@ _RANKERS: dict[str, dict[str, Any]] = {
     },
 }
 _LOADED_WITHIN_S = 120.0
+_INDEXED_WITHIN_S = 1_200.0
 _STAGES = ("viewer_context", "candidates", "hydration")
 
 
@@ -78,7 +79,23 @@ def _fill(system: RunningSystem, world: DenseWorld) -> dict[str, Any]:
     for name in _TRAINED:
         for one in train(system.settings, name, None, True, lambda _: None):
             found[name] = {key: one.get(key) for key in ("version", "seconds", "passed")}
-    return found
+    return found | {"vectors": _indexed(system)}
+
+
+def _indexed(system: RunningSystem) -> dict[str, Any]:
+    """Wait until no index of vectors is being built: until then they are compared one by one."""
+    from cluster import launch
+
+    started, most = time.monotonic(), system.settings.vectors.rebuild_after
+    while True:
+        shards = launch.status(system.settings)["shards"]
+        one_by_one = [shard["vectors_one_by_one"] for shard in shards]
+        seconds = round(time.monotonic() - started, 1)
+        if max(one_by_one) <= most:
+            return {"one_by_one": one_by_one, "index_seconds": seconds}
+        if seconds > _INDEXED_WITHIN_S:
+            raise RuntimeError(f"{one_by_one} vectors are in no index after {seconds} s")
+        time.sleep(0.5)
 
 
 def _first_visits(system: RunningSystem, users: list[int]) -> dict[str, float]:
