@@ -91,8 +91,7 @@ class HnswBase:
     @classmethod
     def empty(cls, dimension: int) -> "HnswBase":
         """A base without vectors."""
-        nothing = _Records(np.empty((0, dimension), np.float32), np.empty(0, np.int64))
-        return cls(np.empty(0, np.int64), None, dimension, nothing)
+        return cls(np.empty(0, np.int64), None, dimension, _no_records(dimension))
 
     @classmethod
     def load(cls, path: Path, ids: Ids, dimension: int, ef: int = EF_SEARCH) -> "HnswBase":
@@ -205,6 +204,10 @@ class _Records(NamedTuple):
     """Shape (n,): which of them has label i."""
 
 
+def _no_records(dimension: int) -> _Records:
+    return _Records(np.empty((0, dimension), np.float32), np.empty(0, np.int64))
+
+
 def _records_of(path: Path, dimension: int) -> _Records:
     """Raises `ValueError` for a file of another dimension, size or labels."""
     header = np.fromfile(path, "<u8", 6)
@@ -216,9 +219,9 @@ def _records_of(path: Path, dimension: int) -> _Records:
         raise ValueError(f"{path} has dimension {found}: expected {dimension}")
     if os.path.getsize(path) < _HEADER_BYTES + n * record_bytes or record_bytes < label_at + 8:
         raise ValueError(f"{path} is no index: {n} records of {record_bytes} bytes do not fit in")
-    records = np.memmap(path, np.uint8, "r", _HEADER_BYTES, (n, record_bytes)) if n else None
-    if records is None:
-        return _Records(np.empty((0, dimension), np.float32), np.empty(0, np.int64))
+    if not n:
+        return _no_records(dimension)
+    records = np.memmap(path, np.uint8, "r", _HEADER_BYTES, (n, record_bytes))
     labels = records[:, label_at : label_at + 8].copy().view("<i8")[:, 0]
     places = np.argsort(labels)
     if not np.array_equal(labels[places], np.arange(n)):
