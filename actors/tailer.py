@@ -1,6 +1,7 @@
 """Keeps a shard's state up with the log: restore, tail, expire, snapshot."""
 
 import logging
+import os
 import threading
 import time
 from collections import deque
@@ -13,6 +14,7 @@ import pyarrow.compute as pc
 
 from actors import snapshot
 from actors.state import ALL_ROWS, ShardState
+from cluster.ids import N_PARTITIONS
 from cluster.log import CorruptRecord, EventLog, LogError, Record
 from cluster.routing import UnreadableBatch, decode, is_imported
 
@@ -20,6 +22,7 @@ _LOG = logging.getLogger(__name__)
 _READ_BYTES = 4 * 2**20
 _EXPIRE_EVERY_S = 60.0
 _RETRY_S = 0.2
+_WRITER_YIELDS = 10
 
 
 class Tailer:
@@ -108,7 +111,9 @@ class Tailer:
         next_expiry = time.monotonic() + _EXPIRE_EVERY_S
         expired = threading.Event()
         expired.set()
-        next_snapshot = time.monotonic() + settings.snapshot_every_s
+        # Shards that started together take their snapshots in turn.
+        turn = self._state.end_partition / N_PARTITIONS
+        next_snapshot = time.monotonic() + settings.snapshot_every_s * turn
         while not self._stop.is_set():
             asked_ms = time.time_ns() // 1_000_000
             try:
@@ -187,15 +192,21 @@ class Tailer:
         return self._snapshot_writer is not None and self._snapshot_writer.is_alive()
 
     def _take_snapshot(self) -> None:
-        captured = snapshot.capture(self._state, self.positions)
+        captured = threading.Event()
 
         def write() -> None:
+            os.nice(_WRITER_YIELDS)  # Of this thread alone: questions go first.
             try:
-                folder = snapshot.write(captured, self._snapshots)
+                copy = snapshot.capture(self._state, self.positions)
+                captured.set()
+                folder = snapshot.write(copy, self._snapshots)
                 self.last_snapshot = folder.name
                 snapshot.prune(self._snapshots, self._state.settings.shards.snapshots_kept)
             except OSError as error:
                 _LOG.error("snapshot failed, the older ones stay: %s", error)
+            finally:
+                captured.set()
 
         self._snapshot_writer = threading.Thread(target=write, name="snapshot", daemon=True)
         self._snapshot_writer.start()
+        captured.wait()

@@ -3,8 +3,12 @@
 import argparse
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from benchmarks.report import emit, percentiles
@@ -12,6 +16,18 @@ from benchmarks.system import RunningSystem, running_system
 from benchmarks.worlds import DenseWorld
 
 _TIMEOUT_S = 600.0
+_CALM_QUERIES = 30_000
+_SLEEPER = """
+import select, sys, time
+print(flush=True)
+late = []
+while True:
+    started = time.perf_counter()
+    if select.select([sys.stdin], [], [], 0.001)[0]:
+        break
+    late.append((time.perf_counter() - started) * 1000 - 1)
+print(*late)
+"""
 
 
 def main() -> None:
@@ -40,12 +56,12 @@ def main() -> None:
 
 
 def _snapshot_under_load(system: RunningSystem) -> dict[str, Any]:
-    """Query latency before a snapshot and while it is taken and written."""
+    """Query latency before snapshots and while shards take and write theirs in turn."""
     import ray
 
     from actors.questions import AskContext
     from actors.ray_router import connect_router, shard_name
-    from cluster import launch, ray_head
+    from cluster import ray_head
 
     ray_head.connect(system.settings, start=False)
     router = connect_router(system.settings)
@@ -61,35 +77,55 @@ def _snapshot_under_load(system: RunningSystem) -> dict[str, Any]:
         return samples
 
     sample(lambda n: n > 200)
-    quiet = sample(lambda n: n > 1_000)
+    # As many as meanwhile: a machine has stalls of its own.
+    quiet = sample(lambda n: n > _CALM_QUERIES)
     done = threading.Event()
 
-    def wait() -> None:
-        shards = launch.status(system.settings)["shards"]
-        before = {shard["shard"]: shard["last_snapshot"] for shard in shards}
+    def in_turn() -> None:
         for shard in range(system.settings.shards.count):
-            other: Any = ray.get_actor(shard_name(shard), system.settings.namespace)
-            ray.get(other.snapshot.remote())
-        deadline = time.monotonic() + _TIMEOUT_S
-        while time.monotonic() < deadline:
-            shards = launch.status(system.settings)["shards"]
-            if all(shard["last_snapshot"] != before[shard["shard"]] for shard in shards):
-                break
-            time.sleep(0.1)
+            before = _last_snapshots(system)[shard]
+            actor: Any = ray.get_actor(shard_name(shard), system.settings.namespace)
+            ray.get(actor.snapshot.remote())
+            deadline = time.monotonic() + _TIMEOUT_S
+            while _last_snapshots(system)[shard] == before and time.monotonic() < deadline:
+                time.sleep(0.1)
         done.set()
 
-    waiter = threading.Thread(target=wait)
+    waiter = threading.Thread(target=in_turn)
     started = time.perf_counter()
-    waiter.start()
-    busy = sample(lambda _: done.is_set())
-    waiter.join()
+    with _idle_process() as late_ms:
+        waiter.start()
+        busy = sample(lambda _: done.is_set())
+        waiter.join()
     calm, under = percentiles(quiet), percentiles(busy)
     return {
         "seconds": round(time.perf_counter() - started, 2),
         "queries_before": calm,
         "queries_meanwhile": under,
         "longest_stall_ms": round(under["max_ms"] - calm["p50_ms"], 2),
+        "idle_process_woke_late": percentiles([ms / 1000 for ms in late_ms]),
     }
+
+
+@contextmanager
+def _idle_process() -> Iterator[list[float]]:
+    """By how much a process that only sleeps wakes late: what the machine itself stalls."""
+    late_ms: list[float] = []
+    command = [sys.executable, "-c", _SLEEPER]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as sleeper:
+        assert sleeper.stdin
+        assert sleeper.stdout
+        sleeper.stdout.readline()
+        yield late_ms
+        sleeper.stdin.close()
+        late_ms += map(float, sleeper.stdout.read().split())
+
+
+def _last_snapshots(system: RunningSystem) -> dict[int, str | None]:
+    """By shard, the name of its newest snapshot."""
+    from cluster import launch
+
+    return {one["shard"]: one["last_snapshot"] for one in launch.status(system.settings)["shards"]}
 
 
 def _kill_and_wait(system: RunningSystem) -> dict[str, Any]:
