@@ -18,6 +18,8 @@ PIP := $(BIN)/python -m pip -qq --no-input --disable-pip-version-check
 
 # The choice of fbgemm stays with the environment, so it is named once: make install FBGEMM=…
 FBGEMM ?= $(shell cat $(VENV)/.fbgemm 2>/dev/null || echo fbgemm-gpu-cpu)
+FUZZER := .venv-fuzz
+SCHEMATHESIS := schemathesis==4.32.5
 FBGEMM_BUILDS := fbgemm-gpu-cpu fbgemm-gpu
 ifeq ($(filter $(FBGEMM),$(FBGEMM_BUILDS)),)
 $(error FBGEMM=$(FBGEMM) is not known; it is one of: $(FBGEMM_BUILDS))
@@ -25,13 +27,21 @@ endif
 
 INSTALLED := $(VENV)/.installed-$(FBGEMM)
 
-.PHONY: demo test lint format bench up down install clean help
+.PHONY: demo test fuzz lint format bench up down install clean help
 
 demo: $(INSTALLED)  ## a world, its models and its timelines on this machine, in one command
 	@$(BIN)/murmuration demo $(ARGS)
 
 test: $(INSTALLED)  ## the tests
 	@$(BIN)/python -m pytest $(ARGS)
+
+fuzz: $(INSTALLED) $(FUZZER)/.installed  ## Schemathesis against what OpenAPI promises, some minutes
+	@$(BIN)/python -m tests.fuzz $(FUZZER)/bin/schemathesis $(ARGS)
+
+$(FUZZER)/.installed: Makefile
+	@$(PYTHON) -m venv --clear $(FUZZER)
+	@$(FUZZER)/bin/python -m pip -qq --no-input --disable-pip-version-check install $(SCHEMATHESIS)
+	@touch $@
 
 lint: $(INSTALLED)  ## ruff (lint and format), mypy --strict, the arrows between the rooms
 	@$(BIN)/ruff check .
@@ -55,7 +65,7 @@ down: $(INSTALLED)  ## stop it
 install: $(INSTALLED)  ## only make the environment
 
 clean:  ## remove the environment, the caches and what was built (never data)
-	@rm -rf $(VENV) build dist *.egg-info
+	@rm -rf $(VENV) $(FUZZER) build dist *.egg-info
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

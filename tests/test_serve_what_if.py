@@ -112,7 +112,7 @@ def test_who_may_ask_what(lively: World) -> None:
             b'{"settings": {"for_you.diversity_decay": "0"}}',
             *(422, "invalid-request", ["settings.for_you.diversity_decay"]),
         ),
-        (b'{"sources_off": ["nobody", "popular"]}', 422, "invalid-request", ["sources_off"]),
+        (b'{"sources_off": ["nobody", "popular"]}', 422, "invalid-request", ["sources_off.0"]),
         (b'{"sources_off": [[]]}', 422, "invalid-request", ["sources_off.0"]),
     ],
 )

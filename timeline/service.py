@@ -84,8 +84,7 @@ class Service:
         self.recommendations = AccountRecommendations(
             settings, router, lambda: self._as_of_ms or self._clock()
         )
-        source_names = self._timelines.products[FOR_YOU].source_names
-        self._what_if = WhatIf(self._kinds, source_names, models.light_ranker)
+        self._what_if = WhatIf(self._kinds, models.light_ranker)
         self.analytics = CreatorAnalytics(settings, router, lambda: self._as_of_ms or self._clock())
         self._ingest = Ingest(settings, appender, flush_archive)
         self.recorder = Recorder(

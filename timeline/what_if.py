@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cluster.problems import FieldError, ProblemError
 from cluster.settings import Settings
+from cluster.source_settings import SourceName
 from cluster.switches import SwitchError, overridden
 from timeline.explain import Explained, pack_trace
 from timeline.pages import Page
@@ -43,7 +44,7 @@ class Asked(BaseModel):
     """Head of the heavy ranker → what its probability is worth."""
     settings: dict[str, Any] = Field(default_factory=dict, max_length=MAX_CHANGES)
     """Dotted path of a setting that requests may differ in → its value."""
-    sources_off: list[str] = Field(default_factory=list, max_length=MAX_CHANGES)
+    sources_off: list[SourceName] = Field(default_factory=list, max_length=MAX_CHANGES)
     """Candidate sources that are not asked."""
     limit: Limit = 20
     """Items of either page."""
@@ -72,18 +73,12 @@ def asked_of(body: bytes) -> Asked:
 class WhatIf:
     """Compares pages of For You; thread-safe.
 
-    `kinds` are those of each product's stages (`explain.stage_kinds`), `source_names` those of
-    For You; `light_ranker` is as in `Explained`.
+    `kinds` are those of each product's stages (`explain.stage_kinds`); `light_ranker` is as in
+    `Explained`.
     """
 
-    def __init__(
-        self,
-        kinds: Mapping[str, Mapping[str, str]],
-        source_names: list[str],
-        light_ranker: ModelOf,
-    ) -> None:
+    def __init__(self, kinds: Mapping[str, Mapping[str, str]], light_ranker: ModelOf) -> None:
         self._kinds = kinds
-        self._source_names = source_names
         self._light_ranker = light_ranker
 
     def compare(self, asked: Asked, make: Make, *, operator: bool) -> dict[str, Any]:
@@ -94,7 +89,7 @@ class WhatIf:
         `ProblemError` for changes that cannot be made, and for those that only an `operator` may
         ask for.
         """
-        changes, off = _changes(asked), self._off(asked)
+        changes, off = _changes(asked), frozenset(asked.sources_off)
         own = make(None)
         other = _changed(own.settings, changes, operator=operator)
         if off:
@@ -125,17 +120,6 @@ class WhatIf:
             "after": _page(pages[1]),
             "moved": moved,
         }
-
-    def _off(self, asked: Asked) -> frozenset[str]:
-        known = ", ".join(self._source_names)
-        errors = [
-            FieldError("sources_off", f"{name!r} is no source; there are {known}")
-            for name in asked.sources_off
-            if name not in self._source_names
-        ]
-        if errors:
-            raise _invalid(errors)
-        return frozenset(asked.sources_off)
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:

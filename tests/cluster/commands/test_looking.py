@@ -210,7 +210,10 @@ def test_what_cannot_be_meant_is_refused(
         (("timeline", VIEWER, "--cursor", "[b]x"), "400 The cursor is not valid here"),
         (("why", VIEWER, 1, "--request-id", "none"), "404 No trace of this request is kept"),
         (("what-if", VIEWER, "--weight", "is_repled=1"), "did you mean 'is_replied'?"),
-        (("what-if", VIEWER, "--off", "in_networks"), "'in_networks' is no source; there are"),
+        (
+            ("what-if", VIEWER, "--off", "in_networks"),
+            "sources_off.0: Input should be 'cached', 'in_network'",
+        ),
         (("what-if", VIEWER, "--set", "http.port=1"), "cannot differ from request to request"),
         (("analytics", 424_242), "404 There is no such user"),
     ],
