@@ -1,6 +1,7 @@
 """Immutable, versioned artifact folders: written whole or not at all, verified when opened."""
 
 import fcntl
+import logging
 import os
 import re
 import shutil
@@ -20,6 +21,7 @@ from cluster import artifact_files
 from cluster.artifact_files import SUFFIXES, ArtifactInvalid, Tensors
 from cluster.artifact_manifest import (
     MANIFEST,
+    ArtifactCorrupt,
     ArtifactSchemaMismatch,
     Manifest,
     manifest_bytes,
@@ -28,6 +30,7 @@ from cluster.artifact_manifest import (
 )
 from cluster.durable import sha256_of, sync_file, sync_folder, write_file
 
+_LOG = logging.getLogger(__name__)
 ABANDONED_AFTER_S = 3_600
 """A draft folder that nobody holds and nobody touched for this long is removed."""
 
@@ -207,19 +210,43 @@ class ArtifactStore:
 
         With an instant, a version made from no events does not count: nothing says that it
         existed then. `accepted` passes over versions that their own job refused (metric `gate`).
+        Where manifests are read, one that cannot be is passed over, and logged.
         """
         for version in reversed(self.versions(name)):
             if data_until_ms is None and not accepted:
                 return version
-            manifest = self.manifest(name, version)
-            if accepted and manifest.metrics.get("gate") == "refused":
-                continue
-            if data_until_ms is None:
-                return version
-            data = manifest.data_range_ms
-            if data is not None and data[1] <= data_until_ms:
-                return version
+            try:
+                manifest = self.manifest(name, version)
+                if accepted and manifest.metrics.get("gate") == "refused":
+                    continue
+                if self._until(name, version, data_until_ms):
+                    return version
+            except ArtifactCorrupt as problem:
+                _LOG.warning("%s %s is passed over: %s", name, version, problem)
         return None
+
+    def open_latest(
+        self, name: str, data_until_ms: int | None = None, *, schema_version: int
+    ) -> Artifact | None:
+        """The newest version that can be read: damaged ones are passed over, and logged.
+
+        `data_until_ms` is as in `latest`.
+        """
+        for version in reversed(self.versions(name)):
+            try:
+                if not self._until(name, version, data_until_ms):
+                    continue
+                return self.open(name, version, schema_version=schema_version)
+            except (ArtifactCorrupt, ArtifactSchemaMismatch) as problem:
+                _LOG.warning("%s %s is passed over: %s", name, version, problem)
+        return None
+
+    def _until(self, name: str, version: str, data_until_ms: int | None) -> bool:
+        """Whether a version's data is known to end at or before an instant, if one is given."""
+        if data_until_ms is None:
+            return True
+        data = self.manifest(name, version).data_range_ms
+        return data is not None and data[1] <= data_until_ms
 
     def _folder(self, name: str, version: str) -> Path:
         _check_version(name, version)

@@ -328,6 +328,7 @@ def _is_known(error: Exception) -> bool:
     named = {
         *("RayProblem", "LaunchError", "TrainingError", "HttpProblem", "UnknownFormat"),
         "TokensError",
+        *("ArtifactCorrupt", "ArtifactNotFound", "ArtifactRefused", "ArtifactSchemaMismatch"),
         *("InvalidCursor", "ExpiredCursor", "UnknownList"),
     }
     return isinstance(error, known) or type(error).__name__ in named

@@ -226,13 +226,18 @@ def _weights(
     """Real Graph's score of each follow, and the version they are from; None: all alike."""
     if not chosen.weighted:
         return None, {}
-    version = chosen.real_graph_version or artifacts.latest(REAL_GRAPH, now_ms)
-    if version is None:
+    named = chosen.real_graph_version
+    artifact = (
+        artifacts.open(REAL_GRAPH, named, schema_version=REAL_GRAPH_SCHEMA)
+        if named
+        else artifacts.open_latest(REAL_GRAPH, now_ms, schema_version=REAL_GRAPH_SCHEMA)
+    )
+    if artifact is None:
         raise TrainingError(
             f"training.tweepcred.weighted: there is no {REAL_GRAPH} artifact whose data ends by "
             f"{now_ms} ms: train one first"
         )
-    scored = artifacts.open(REAL_GRAPH, version, schema_version=REAL_GRAPH_SCHEMA).table(SCORES)
+    scored = artifact.table(SCORES)
     at, n = _positions(users.ids), len(users.ids)
     viewers, authors = (
         at.get(scored.column(name).to_numpy()).astype(np.int64)
@@ -248,24 +253,27 @@ def _weights(
         places = np.minimum(np.searchsorted(pairs, wanted), len(pairs) - 1)
         held = pairs[places] == wanted
         weights[held] = np.maximum(scores[places[held]], chosen.weight_floor)
-    return weights, {REAL_GRAPH: version}
+    return weights, {REAL_GRAPH: artifact.manifest.version}
 
 
 def _warm_start(
     chosen: TweepcredSettings, artifacts: ArtifactStore, users: Users, mass: Floats, now_ms: int
 ) -> tuple[Floats | None, str | None]:
     """The ranks of the artifact before; who is new starts at the prior."""
-    version = artifacts.latest(TWEEPCRED, now_ms) if chosen.warm_start else None
-    if version is None:
+    artifact = (
+        artifacts.open_latest(TWEEPCRED, now_ms, schema_version=TWEEPCRED_SCHEMA)
+        if chosen.warm_start
+        else None
+    )
+    if artifact is None:
         return None, None
-    artifact = artifacts.open(TWEEPCRED, version, schema_version=TWEEPCRED_SCHEMA)
     before = artifact.table(REPUTATIONS)
     ids, ranks = (before.column(name).to_numpy() for name in ("user_id", "pagerank"))
     start = mass / mass.sum()
     places = np.minimum(np.searchsorted(ids, users.ids), len(ids) - 1)
     held = ids[places] == users.ids
     start[held] = ranks[places[held]]
-    return start, version
+    return start, artifact.manifest.version
 
 
 def _counts(users: Users, follows: Follows, found: PageRank) -> dict[str, Any]:

@@ -98,18 +98,21 @@ def activate(settings: Settings, name: str, version: str) -> None:
 def _activate(settings: Settings, target: Target, name: str, version: str) -> None:
     """Every shard makes the version ready beside the old; then one event flips them all.
 
-    Raises `TrainingError` for a heavy ranker that does not fit, or whose answers are no numbers.
+    Raises `TrainingError` for a version that a shard cannot make ready, and for a heavy ranker
+    that does not fit, or whose answers are no numbers.
     """
-    if name == HEAVY_RANKER:
-        # Brings torch along, which other models do without.
-        from training.heavy_ranker.loaded import read_model
+    try:
+        if name == HEAVY_RANKER:
+            # Brings torch along, which other models do without.
+            from training.heavy_ranker.loaded import read_model
 
-        try:
             read_model(ArtifactStore(settings.data_dir / "artifacts"), version, settings)
-        except PROBLEMS as error:
-            raise TrainingError(f"{name} {version} is not activated: {error}") from error
-    if target.running:
-        launch.preload(settings, name, version)
+        if target.running:
+            launch.preload(settings, name, version)
+    except PROBLEMS as error:
+        # What a shard raised comes with Ray's account of where.
+        problem = getattr(error, "cause", error)
+        raise TrainingError(f"{name} {version} is not activated: {problem}") from error
     target.ingest.activate(name, version, now_ms=time.time_ns() // 1_000_000)
     if target.running:
         launch.wait_applied(settings)

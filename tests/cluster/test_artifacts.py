@@ -141,6 +141,23 @@ def test_latest_as_of_a_past_instant(store: ArtifactStore) -> None:
     assert store.latest("light_ranker", data_until_ms=10_000) == second
 
 
+def test_a_damaged_newest_version_is_passed_over(
+    store: ArtifactStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    versions = [write(store, data_range_ms=(0, end)) for end in (10, 20, 30)]
+    assert store.open_latest("light_ranker", schema_version=3).manifest.version == versions[2]
+    (store.root / "light_ranker" / versions[2] / MANIFEST).write_bytes(b"{")
+    assert store.latest("light_ranker", 40) == versions[1]
+    folder = store.root / "light_ranker" / versions[1]
+    damaged = next(path for path in folder.iterdir() if path.name != MANIFEST)
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    found = store.open_latest("light_ranker", 40, schema_version=3)
+    assert found.manifest.version == versions[0]
+    assert all(version in caplog.text for version in versions[1:])
+    assert store.open_latest("light_ranker", 5, schema_version=3) is None
+    assert store.open_latest("light_ranker", schema_version=1) is None
+
+
 def test_a_failed_block_leaves_nothing(store: ArtifactStore) -> None:
     def fail() -> None:
         with store.writing("light_ranker", schema_version=3) as draft:

@@ -185,11 +185,10 @@ def interests_of(
 
 
 def _earlier(artifacts: ArtifactStore, end_ms: int) -> KnownFor | None:
-    """Memberships of the newest version whose data ended before `end_ms`."""
-    version = artifacts.latest(SIMCLUSTERS, data_until_ms=end_ms - 1)
-    if version is None:
+    """Memberships of the newest readable version whose data ended before `end_ms`."""
+    artifact = artifacts.open_latest(SIMCLUSTERS, end_ms - 1, schema_version=SIMCLUSTERS_SCHEMA)
+    if artifact is None:
         return None
-    artifact = artifacts.open(SIMCLUSTERS, version, schema_version=SIMCLUSTERS_SCHEMA)
     matrix = SparseEmbeddings.read(artifact, "known_for")
     return KnownFor(matrix.ids, matrix.communities, matrix.scores)
 
