@@ -236,6 +236,11 @@ def test_a_damaged_model_is_refused_and_the_old_one_serves_on(system: RunningSys
     for path in (artifacts / version).iterdir():
         content = path.read_bytes()
         (damaged / path.name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    refused = system.warm("activate", "simclusters", damaged.name)
+    assert refused.returncode == 1
+    assert "error:" in refused.stderr
+    assert damaged.name in refused.stderr
+    assert "Traceback" not in refused.stderr
     now_ms = time.time_ns() // 1_000_000
     event = {"kind": "artifact_activate", "name": "simclusters", "model_version": damaged.name}
     with system.client("admin") as client:
