@@ -66,7 +66,7 @@ install: $(INSTALLED)  ## only make the environment
 
 clean:  ## remove the environment, the caches and what was built (never data)
 	@rm -rf $(VENV) $(FUZZER) build dist *.egg-info
-	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .schemathesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:

@@ -59,7 +59,7 @@ class Captured:
 
 
 def capture(state: ShardState, offsets: dict[int, int]) -> Captured:
-    """Copy the state, which the caller sees to it that nothing changes meanwhile.
+    """Copy the state; the caller sees to it that nothing changes meanwhile.
 
     Queries go on: closed segments of the graphs are shared, the rest is copied column by
     column, which holds no lock.

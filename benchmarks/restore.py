@@ -82,14 +82,16 @@ def _snapshot_under_load(system: RunningSystem) -> dict[str, Any]:
     done = threading.Event()
 
     def in_turn() -> None:
-        for shard in range(system.settings.shards.count):
-            before = _last_snapshots(system)[shard]
-            actor: Any = ray.get_actor(shard_name(shard), system.settings.namespace)
-            ray.get(actor.snapshot.remote())
-            deadline = time.monotonic() + _TIMEOUT_S
-            while _last_snapshots(system)[shard] == before and time.monotonic() < deadline:
-                time.sleep(0.1)
-        done.set()
+        try:
+            for shard in range(system.settings.shards.count):
+                before = _last_snapshots(system)[shard]
+                actor: Any = ray.get_actor(shard_name(shard), system.settings.namespace)
+                ray.get(actor.snapshot.remote())
+                deadline = time.monotonic() + _TIMEOUT_S
+                while _last_snapshots(system)[shard] == before and time.monotonic() < deadline:
+                    time.sleep(0.1)
+        finally:
+            done.set()
 
     waiter = threading.Thread(target=in_turn)
     started = time.perf_counter()

@@ -221,7 +221,7 @@ class ArtifactStore:
                     continue
                 if self._until(name, version, data_until_ms):
                     return version
-            except ArtifactCorrupt as problem:
+            except (ArtifactCorrupt, ArtifactSchemaMismatch) as problem:
                 _LOG.warning("%s %s is passed over: %s", name, version, problem)
         return None
 
