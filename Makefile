@@ -18,14 +18,15 @@ PIP := $(BIN)/python -m pip -qq --no-input --disable-pip-version-check
 
 # The choice of fbgemm stays with the environment, so it is named once: make install FBGEMM=…
 FBGEMM ?= $(shell cat $(VENV)/.fbgemm 2>/dev/null || echo fbgemm-gpu-cpu)
-FUZZER := .venv-fuzz
-SCHEMATHESIS := schemathesis==4.32.5
 FBGEMM_BUILDS := fbgemm-gpu-cpu fbgemm-gpu
 ifeq ($(filter $(FBGEMM),$(FBGEMM_BUILDS)),)
 $(error FBGEMM=$(FBGEMM) is not known; it is one of: $(FBGEMM_BUILDS))
 endif
 
 INSTALLED := $(VENV)/.installed-$(FBGEMM)
+
+FUZZER := .venv-fuzz
+SCHEMATHESIS := schemathesis==4.32.5
 
 .PHONY: demo test fuzz lint format bench up down install clean help
 

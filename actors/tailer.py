@@ -195,8 +195,8 @@ class Tailer:
         captured = threading.Event()
 
         def write() -> None:
-            os.nice(_WRITER_YIELDS)  # Of this thread alone: questions go first.
             try:
+                os.nice(_WRITER_YIELDS)  # Of this thread alone: questions go first.
                 copy = snapshot.capture(self._state, self.positions)
                 captured.set()
                 folder = snapshot.write(copy, self._snapshots)

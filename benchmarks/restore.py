@@ -25,7 +25,7 @@ while True:
     started = time.perf_counter()
     if select.select([sys.stdin], [], [], 0.001)[0]:
         break
-    late.append((time.perf_counter() - started) * 1000 - 1)
+    late.append(time.perf_counter() - started - 0.001)
 print(*late)
 """
 
@@ -95,7 +95,7 @@ def _snapshot_under_load(system: RunningSystem) -> dict[str, Any]:
 
     waiter = threading.Thread(target=in_turn)
     started = time.perf_counter()
-    with _idle_process() as late_ms:
+    with _idle_process() as late_s:
         waiter.start()
         busy = sample(lambda _: done.is_set())
         waiter.join()
@@ -105,22 +105,22 @@ def _snapshot_under_load(system: RunningSystem) -> dict[str, Any]:
         "queries_before": calm,
         "queries_meanwhile": under,
         "longest_stall_ms": round(under["max_ms"] - calm["p50_ms"], 2),
-        "idle_process_woke_late": percentiles([ms / 1000 for ms in late_ms]),
+        "idle_process_woke_late": percentiles(late_s),
     }
 
 
 @contextmanager
 def _idle_process() -> Iterator[list[float]]:
     """By how much a process that only sleeps wakes late: what the machine itself stalls."""
-    late_ms: list[float] = []
+    late_s: list[float] = []
     command = [sys.executable, "-c", _SLEEPER]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as sleeper:
         assert sleeper.stdin
         assert sleeper.stdout
         sleeper.stdout.readline()
-        yield late_ms
+        yield late_s
         sleeper.stdin.close()
-        late_ms += map(float, sleeper.stdout.read().split())
+        late_s += map(float, sleeper.stdout.read().split())
 
 
 def _last_snapshots(system: RunningSystem) -> dict[int, str | None]:

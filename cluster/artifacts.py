@@ -210,43 +210,34 @@ class ArtifactStore:
 
         With an instant, a version made from no events does not count: nothing says that it
         existed then. `accepted` passes over versions that their own job refused (metric `gate`).
-        Where manifests are read, one that cannot be is passed over, and logged.
+        A version whose manifest cannot be read is passed over, and logged.
         """
-        for version in reversed(self.versions(name)):
-            if data_until_ms is None and not accepted:
-                return version
-            try:
-                manifest = self.manifest(name, version)
-                if accepted and manifest.metrics.get("gate") == "refused":
-                    continue
-                if self._until(name, version, data_until_ms):
-                    return version
-            except (ArtifactCorrupt, ArtifactSchemaMismatch) as problem:
-                _LOG.warning("%s %s is passed over: %s", name, version, problem)
+        for manifest in self._newest_first(name, data_until_ms):
+            if not (accepted and manifest.metrics.get("gate") == "refused"):
+                return manifest.version
         return None
 
     def open_latest(
         self, name: str, data_until_ms: int | None = None, *, schema_version: int
     ) -> Artifact | None:
-        """The newest version that can be read: damaged ones are passed over, and logged.
-
-        `data_until_ms` is as in `latest`.
-        """
-        for version in reversed(self.versions(name)):
+        """As `latest`, opened: damaged files and other schemas are passed over as well."""
+        for manifest in self._newest_first(name, data_until_ms):
             try:
-                if not self._until(name, version, data_until_ms):
-                    continue
-                return self.open(name, version, schema_version=schema_version)
+                return self.open(name, manifest.version, schema_version=schema_version)
             except (ArtifactCorrupt, ArtifactSchemaMismatch) as problem:
-                _LOG.warning("%s %s is passed over: %s", name, version, problem)
+                _LOG.warning("%s %s is passed over: %s", name, manifest.version, problem)
         return None
 
-    def _until(self, name: str, version: str, data_until_ms: int | None) -> bool:
-        """Whether a version's data is known to end at or before an instant, if one is given."""
-        if data_until_ms is None:
-            return True
-        data = self.manifest(name, version).data_range_ms
-        return data is not None and data[1] <= data_until_ms
+    def _newest_first(self, name: str, data_until_ms: int | None) -> Iterator[Manifest]:
+        for version in reversed(self.versions(name)):
+            try:
+                manifest = self.manifest(name, version)
+            except (ArtifactCorrupt, ArtifactSchemaMismatch) as problem:
+                _LOG.warning("%s %s is passed over: %s", name, version, problem)
+                continue
+            data = manifest.data_range_ms
+            if data_until_ms is None or (data is not None and data[1] <= data_until_ms):
+                yield manifest
 
     def _folder(self, name: str, version: str) -> Path:
         _check_version(name, version)

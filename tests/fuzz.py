@@ -35,21 +35,24 @@ def main() -> int:
             server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
             serving = threading.Thread(target=server.run)
             serving.start()
-            while not server.started:
-                serving.join(0.05)
-            port = server.servers[0].sockets[0].getsockname()[1]
-            done = subprocess.run(
-                [
-                    *(command, "--config-file", str(_HERE / "schemathesis.toml")),
-                    *("run", f"http://127.0.0.1:{port}/openapi.json"),
-                    *("--header", f"Authorization: Bearer {_TOKEN}", *options),
-                ],
-                env={**os.environ, "SCHEMATHESIS_HOOKS": "tests.schemathesis_hooks"},
-                check=False,
-            )
-            server.should_exit = True
-            serving.join(30)
-            return done.returncode
+            try:
+                while not server.started:
+                    serving.join(0.05)
+                    if not serving.is_alive():
+                        raise RuntimeError("the service ended before it served")
+                port = server.servers[0].sockets[0].getsockname()[1]
+                return subprocess.run(
+                    [
+                        *(command, "--config-file", str(_HERE / "schemathesis.toml")),
+                        *("run", f"http://127.0.0.1:{port}/openapi.json"),
+                        *("--header", f"Authorization: Bearer {_TOKEN}", *options),
+                    ],
+                    env={**os.environ, "SCHEMATHESIS_HOOKS": "tests.schemathesis_hooks"},
+                    check=False,
+                ).returncode
+            finally:
+                server.should_exit = True
+                serving.join(30)
     return 1
 
 

@@ -47,11 +47,11 @@ class HeavyRankerModel:
         """`threads` compute at once, all callers together; on a `device`, if one is given, what
         is above the inputs, in fp32.
 
-        A precision that this machine computes wrongly or slower falls back to fp32, as is
-        logged; `precision` says which it is.
+        A precision that this machine computes wrongly or slower falls back to fp32, with a
+        warning; `precision` says which it is.
         """
         if device is None and not supported(precision):
-            _log.info("this CPU has no instructions for %s: scoring in fp32", precision)
+            _log.warning("this CPU has no instructions for %s: scoring in fp32", precision)
             precision = "fp32"
         self.precision: Precision = precision
         self.schema: Schema = model.schema
