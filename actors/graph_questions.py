@@ -22,7 +22,7 @@ from actors.two_hop import (
 )
 from actors.user_signals import PostFacts, Signals, finish, gather, posts_asked, with_components
 from cluster.events import Kind
-from cluster.ids import Ids
+from cluster.ids import Ids, distinct
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class AskPostFacts:
     def answer(self, state: ShardState) -> PostFacts:
         """The facts of posts that are known here, ascending."""
         table = state.posts.table
-        post_ids = np.unique(self.post_ids)
+        post_ids = distinct(self.post_ids)
         rows = table.rows_of(post_ids)
         post_ids, rows = post_ids[rows >= 0], rows[rows >= 0]
         favourites = table["counts"][rows, COUNTERS.index(Kind.FAVOURITE)].astype(np.int64)

@@ -26,6 +26,14 @@ def mix64(values: npt.ArrayLike) -> npt.NDArray[np.uint64]:
     return x ^ (x >> np.uint64(31))
 
 
+def distinct(ids: Ids) -> Ids:
+    """Each id once, ascending, in one dimension; `np.unique` hashes and takes ten times as long."""
+    ordered = np.sort(ids, axis=None)
+    first = np.ones(len(ordered), bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    return ordered[first]
+
+
 def partitions_of(user_ids: npt.ArrayLike) -> npt.NDArray[np.uint16]:
     """Virtual partition (0 … 1,023) of each user; a post lives in its author's."""
     return (mix64(user_ids) >> np.uint64(54)).astype(np.uint16)

@@ -33,7 +33,7 @@ from actors.ranker_questions import (
 )
 from actors.router import shards_of
 from actors.state import Question
-from cluster.ids import Ids
+from cluster.ids import Ids, distinct
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -100,9 +100,9 @@ class _Wanted:
         self._home = int(shards_of(asking.viewer, n_shards)[0])
         self._author_ids, self._author_rows = np.unique(posts.author_ids, return_inverse=True)
         related = (self._author_ids, posts.linked_author_ids.ravel(), posts.engagers.user_ids)
-        users = np.unique(np.concatenate(related))
+        users = distinct(np.concatenate(related))
         self._user_ids = users[users > 0]
-        self._engager_ids = np.unique(posts.engagers.user_ids)
+        self._engager_ids = distinct(posts.engagers.user_ids)
         n, n_authors = len(posts), len(self._author_ids)
         self._values = [
             np.repeat(defaults_of(asking.selection, level)[None, :], rows, axis=0)
@@ -175,7 +175,7 @@ class _Wanted:
             for shard in shards:
                 wave[shard] = [AskLinkedInputs(asking, viewer.person, linked[rows[shard]])]
         topics = self._plan(Level.POST, Place.TOPICS)
-        topic_ids = np.unique(self._facts.topic_ids)
+        topic_ids = distinct(self._facts.topic_ids)
         self._topic_ids = topic_ids[topic_ids > 0]
         if len(topics) and len(self._topic_ids):
             for shard in range(self._n_shards):

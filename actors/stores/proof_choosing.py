@@ -115,38 +115,32 @@ def _passes(
 
 
 @kernel
-def break_ties(
-    best: Dense, scores: Float64s, offsets: Dense, times_ms: Ids, post_ids: Ids, newest_ms: Ids
-) -> None:
-    """Put posts of equal scores in order, as far as `newest_ms` reaches, which it fills."""
-    newest = np.empty(len(best), np.int64)
-    for i in range(len(best)):
-        newest[i] = -1
-        for e in range(offsets[best[i]], offsets[best[i] + 1]):
-            newest[i] = max(newest[i], times_ms[e])
+def newest_proofs(posts: Dense, offsets: Dense, times_ms: Ids, newest_ms: Ids) -> None:
+    """The time of each post's newest proof; −1 where it has none."""
+    for i in range(len(posts)):
+        newest_ms[i] = -1
+        for e in range(offsets[posts[i]], offsets[posts[i] + 1]):
+            newest_ms[i] = max(newest_ms[i], times_ms[e])
+
+
+@kernel
+def newest_ids_first(posts: Dense, keys: Ids, post_ids: Ids) -> None:
+    """Put posts of equal keys, which stand together, in falling order of their ids."""
     begin = 0
-    while begin < len(newest_ms):
+    while begin < len(posts):
         end = begin + 1
-        while end < len(best) and scores[best[end]] == scores[best[begin]]:
+        while end < len(posts) and keys[end] == keys[begin]:
             end += 1
         if end - begin > _FEW:
-            order = np.argsort(-post_ids[best[begin:end]], kind="mergesort")
-            order = order[np.argsort(-newest[begin:end][order], kind="mergesort")]
-            best[begin:end] = best[begin:end][order]
-            newest[begin:end] = newest[begin:end][order]
+            posts[begin:end] = posts[begin:end][np.argsort(-post_ids[posts[begin:end]])]
         else:
             for i in range(begin + 1, end):
-                v, newest_of_v = best[i], newest[i]
-                at = i
-                while at > begin and (
-                    newest[at - 1] < newest_of_v
-                    or (newest[at - 1] == newest_of_v and post_ids[best[at - 1]] < post_ids[v])
-                ):
-                    best[at], newest[at] = best[at - 1], newest[at - 1]
+                v, at = posts[i], i
+                while at > begin and post_ids[posts[at - 1]] < post_ids[v]:
+                    posts[at] = posts[at - 1]
                     at -= 1
-                best[at], newest[at] = v, newest_of_v
+                posts[at] = v
         begin = end
-    newest_ms[:] = newest[: len(newest_ms)]
 
 
 @kernel

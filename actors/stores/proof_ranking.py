@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from actors.stores.id_map import Dense, Ids
 from actors.stores.kernels import writable
-from actors.stores.proof_choosing import add_up, admit, break_ties, show
+from actors.stores.proof_choosing import add_up, admit, newest_ids_first, newest_proofs, show
 from actors.stores.proof_merging import (
     add_scores,
     find_groups,
@@ -29,6 +29,8 @@ Float64s = npt.NDArray[np.float64]
 
 ALL_KINDS = 0xFFFF
 AUTHOR_KIND = 4
+_TIME_BITS = 42
+"""Enough for 139 years in milliseconds; two million different scores have room above them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +128,7 @@ def rank_proofs(
         )
         if len(best) >= k:
             break
-    best = best[np.argsort(-scores[best])]
-    newest_ms = np.empty(min(k, len(best)), np.int64)
-    break_ties(best, scores, merged.offsets, merged.times_ms, merged.post_ids, newest_ms)
-    best = best[:k]
+    best, newest_ms = _in_order(best, merged, scores, k)
     ranks = np.empty(len(weights), np.int64)
     ranks[np.argsort(-weights, kind="stable")] = np.arange(len(weights))
     room = int((merged.offsets[best + 1] - merged.offsets[best]).sum())
@@ -144,6 +143,23 @@ def rank_proofs(
         merged.post_ids[best], merged.author_ids[best], offsets, seeds[:n], kinds[:n], times_ms[:n]
     )
     return RankedPosts(scores[best], newest_ms, proofs)
+
+
+def _in_order(posts: Dense, merged: Proofs, scores: Float64s, k: int) -> tuple[Dense, Ids]:
+    """The first `k` posts by score, newest proof and id, and the times of these proofs.
+
+    Most scores are shared by many posts. One sort of whole numbers that hold both score and time
+    takes a tenth of what sorting each group of equals does.
+    """
+    posts = posts[np.argsort(-scores[posts])]
+    newest_ms = np.empty(len(posts), np.int64)
+    newest_proofs(posts, merged.offsets, merged.times_ms, newest_ms)
+    falls = np.diff(scores[posts], prepend=scores[posts[:1]]) < 0
+    keys = (np.cumsum(falls) << _TIME_BITS) + (newest_ms.max(initial=0) - newest_ms)
+    order = np.argsort(keys)
+    posts = posts[order]
+    newest_ids_first(posts, keys[order], merged.post_ids)
+    return posts[:k], newest_ms[order[:k]]
 
 
 class _Narrowing:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from cluster.ids import (
     MAX_ID,
     N_PARTITIONS,
+    distinct,
     id_of_string,
     lanes_of_shard,
     mix64,
@@ -58,3 +59,12 @@ def test_ids_of_strings(text: str) -> None:
     assert 1 <= id_of_string(text) <= MAX_ID
     assert id_of_string(text) == id_of_string(text)
     assert id_of_string(text) != id_of_string(text + " ")
+
+
+@given(st.lists(st.integers(1, MAX_ID)))
+def test_distinct_ids_are_the_set_in_order(ids: list[int]) -> None:
+    assert distinct(np.array(ids, np.int64)).tolist() == sorted(set(ids))
+
+
+def test_distinct_ids_of_a_table() -> None:
+    assert distinct(np.array([[7, 3], [3, 9]])).tolist() == [3, 7, 9]
