@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from actors.features.both_rankers import light_factor
 from actors.features.light import positions_in
-from actors.models import LIGHT_RANKER
 from actors.post_marks import Mark
 from actors.posts import rank_within
 from cluster.ids import Ids
@@ -48,11 +47,11 @@ def rescore(
     `more` are factors that others found, such as what visibility down-ranks by. What ranks posts
     among others sees the scores of both rankers.
     """
-    of_both = light_ranker(query, candidates)
+    of_both = light_ranker_share(query, candidates)
     mixed = candidates.with_scores(candidates.scores * of_both)
     return [
-        (LIGHT_RANKER_FACTOR.name, of_both),
-        *((one.name, one.of(query, mixed)) for one in FACTORS if one is not LIGHT_RANKER_FACTOR),
+        (LIGHT_RANKER_SHARE.name, of_both),
+        *((one.name, one.of(query, mixed)) for one in FACTORS if one is not LIGHT_RANKER_SHARE),
         *more,
     ]
 
@@ -62,7 +61,7 @@ def product(factors: Sequence[tuple[str, Floats]], n: int) -> Floats:
     return reduce(np.multiply, (values for _, values in factors), np.ones(n, np.float32))
 
 
-def light_ranker(query: Query, candidates: Candidates) -> Floats:
+def light_ranker_share(query: Query, candidates: Candidates) -> Floats:
     """What makes of the heavy ranker's scores those of both rankers; 1 where only one scored.
 
     The light ranker scores every candidate of a request anew, those that the heavy ranker knows
@@ -150,16 +149,16 @@ def impressed_author(query: Query, candidates: Candidates) -> Floats:
     return _decayed(seen, decay, floor)
 
 
-LIGHT_RANKER_FACTOR = Factor(
-    LIGHT_RANKER,
+LIGHT_RANKER_SHARE = Factor(
+    "light_ranker_share",
     "own; off under preset `twitter`",
     "scored by the heavy ranker: (light score / heavy score)^share, which makes the score"
     " heavy^(1 − share) · light^share",
     ("heuristics.factors.light_ranker_share",),
-    light_ranker,
+    light_ranker_share,
 )
 FACTORS = (
-    LIGHT_RANKER_FACTOR,
+    LIGHT_RANKER_SHARE,
     Factor(
         "out_of_network",
         "§ rescoring; a missing author counts as out of network",

@@ -42,6 +42,7 @@ from timeline.timelines import Timelines
 from training.heavy_ranker.loaded import LoadedRankers
 
 VIEWER = USER_IDS[1]
+SHARE = "light_ranker_share"
 Change = Callable[[Tensors], None]
 
 
@@ -121,9 +122,7 @@ def ranked_with(world: World, share: float) -> dict[int, float]:
     told = [
         why(packed, post, models.light_ranker)["score"] for post in page.shown.post_ids.tolist()
     ]
-    others = [
-        np.prod([f for name, f in one["factors"].items() if name != LIGHT_RANKER]) for one in told
-    ]
+    others = [np.prod([f for name, f in one["factors"].items() if name != SHARE]) for one in told]
     for one in told:
         made = one[HEAVY_RANKER] * np.prod(list(one["factors"].values()))
         assert one["final"] == pytest.approx(made, rel=1e-6)
@@ -149,11 +148,11 @@ def test_what_was_scored_a_moment_ago_is_mixed_with_light_scores_of_now() -> Non
     asked = replace(query(), cached=cached, versions={HEAVY_RANKER: "v1"})
     scores = heavy_ranker(Broken(raises), asked, posts)
     assert scores.tolist() == said.tolist()
-    factors = dict(rescore(asked, posts.with_scores(scores)))[LIGHT_RANKER]
+    factors = dict(rescore(asked, posts.with_scores(scores)))[SHARE]
     assert factors.tolist() == [0.5, 0.5]
     failed = replace(query(), versions={HEAVY_RANKER: "v1"}, deadline_s=0.0)
     assert heavy_ranker(Broken(raises), failed, posts).tolist() == [0.5, 0.25]
-    assert dict(rescore(failed, posts))[LIGHT_RANKER].tolist() == [1, 1]
+    assert dict(rescore(failed, posts))[SHARE].tolist() == [1, 1]
 
 
 def test_weights_are_settings(world: World) -> None:

@@ -98,15 +98,15 @@ def test_the_light_ranker_has_its_share_of_the_heavy_rankers_scores() -> None:
     light = [0.25, 0.25, 0.64]
     for share, factors in ((0.0, [1, 1, 1]), (0.5, [0.25, 1, 0.8]), (1.0, [0.0625, 1, 0.64])):
         asked = by_both(light, share, *posts)
-        assert factors_of(asked, *posts)["light_ranker"] == pytest.approx(factors)
+        assert factors_of(asked, *posts)["light_ranker_share"] == pytest.approx(factors)
     # Without a heavy ranker the scores are the light ranker's own.
-    assert factors_of(asking(light_ranker_share=0.5), *posts)["light_ranker"] == [1, 1, 1]
+    assert factors_of(asking(light_ranker_share=0.5), *posts)["light_ranker_share"] == [1, 1, 1]
 
 
 def test_of_an_author_the_best_by_both_rankers_comes_first() -> None:
     posts = [{"author_ids": 7, "scores": 1.0}, {"author_ids": 7, "scores": 0.64}]
     found = factors_of(by_both([0.16, 0.64], 0.5, *posts), *posts)
-    assert found["light_ranker"] == pytest.approx([0.4, 1])
+    assert found["light_ranker_share"] == pytest.approx([0.4, 1])
     assert found["author_diversity"] == [0.625, 1]
     alone = factors_of(by_both([0.16, 0.64], 0.0, *posts), *posts)
     assert alone["author_diversity"] == [1, 0.625]
