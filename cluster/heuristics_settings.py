@@ -11,6 +11,9 @@ _MOST = 100.0
 class FactorSettings(Group):
     """Multipliers of a score; 1 is off."""
 
+    light_ranker_share: float = Field(0.5, ge=0, le=1)
+    """Of the light ranker in the score of both, their geometric mean with this weight; the rest is
+    the heavy ranker's. 0 is off: the heavy ranker ranks alone (published)."""
     out_of_network: float = Field(1.0, ge=0, le=_MOST)
     """Of authors whom the viewer does not follow."""
     reply: float = Field(0.75, ge=0, le=_MOST)

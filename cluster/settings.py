@@ -256,6 +256,7 @@ PRESETS: dict[str, dict[str, Any]] = {
                 "min_cooccurrence_posts": 5,
             },
         },
+        "heuristics": {"factors": {"light_ranker_share": 0.0}},
         "heavy_ranker": {
             "features": "twitter",
             "mask_width": 1_024,
@@ -264,6 +265,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "towers": (256, 128),
             "batch": 2_048,
             "epochs": 1,
+            "anew_below": 0,
             "learning_rate_scale": 1.0,
             "precision": "int8",
         },

@@ -9,7 +9,7 @@ from actors.models import HEAVY_RANKER
 from actors.ranker import NO_RANKER, Ranker, RankerUnavailable
 from timeline.candidates import Candidates, Floats
 from timeline.mixing import best_first
-from timeline.predictions import Predictions
+from timeline.predictions import LightScores, Predictions
 from timeline.query import Query
 from timeline.ranker_inputs import fetch_inputs
 from timeline.sources.cached import known_scores
@@ -29,6 +29,7 @@ def heavy_ranker(ranker: Ranker, query: Query, candidates: Candidates) -> Floats
 
     What the same version scored a moment ago keeps its score. Without a model, or where it
     fails or says what is not a number, the light ranker's scores stand; a failure is noted.
+    Where it does not, the query keeps the light ranker's, for the factor that mixes both.
     """
     active = query.versions.get(HEAVY_RANKER)
     version = ranker.serving(active) if active else None
@@ -46,6 +47,7 @@ def heavy_ranker(ranker: Ranker, query: Query, candidates: Candidates) -> Floats
         weights = query.settings.heavy_ranker.weights
         scores[~known] = weighted_score(predictions.probabilities, weights)
         query.predictions = predictions
+    query.light_scores = LightScores(candidates.post_ids, candidates.scores)
     query.ranked_by = version
     return scores
 

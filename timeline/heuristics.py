@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from actors.features.both_rankers import light_factor
 from actors.features.light import positions_in
 from actors.post_marks import Mark
 from actors.posts import rank_within
@@ -35,7 +36,7 @@ class Factor(NamedTuple):
     settings: tuple[str, ...]
     """Paths of the settings that it follows."""
     of: Callable[[Query, Candidates], Floats]
-    """Factors (n,), from scores as they were before any of them."""
+    """Factors (n,), from the scores of the rankers."""
 
 
 def rescore(
@@ -43,14 +44,33 @@ def rescore(
 ) -> list[tuple[str, Floats]]:
     """Every factor by its name, each (n,); the product of all is what a score is multiplied by.
 
-    `more` are factors that others found, such as what visibility down-ranks by.
+    `more` are factors that others found, such as what visibility down-ranks by. What ranks posts
+    among others sees the scores of both rankers.
     """
-    return [*((factor.name, factor.of(query, candidates)) for factor in FACTORS), *more]
+    of_both = light_ranker_share(query, candidates)
+    mixed = candidates.with_scores(candidates.scores * of_both)
+    return [
+        (LIGHT_RANKER_SHARE.name, of_both),
+        *((one.name, one.of(query, mixed)) for one in FACTORS if one is not LIGHT_RANKER_SHARE),
+        *more,
+    ]
 
 
 def product(factors: Sequence[tuple[str, Floats]], n: int) -> Floats:
     """What scores (n,) are multiplied by in all."""
     return reduce(np.multiply, (values for _, values in factors), np.ones(n, np.float32))
+
+
+def light_ranker_share(query: Query, candidates: Candidates) -> Floats:
+    """What makes of the heavy ranker's scores those of both rankers; 1 where only one scored.
+
+    The light ranker scores every candidate of a request anew, those that the heavy ranker knows
+    from a moment ago too, so that its scores are missing for none.
+    """
+    share, said = query.settings.heuristics.factors.light_ranker_share, query.light_scores
+    if said is None or share == 0:
+        return np.ones(len(candidates), np.float32)
+    return light_factor(candidates.scores, said.of(candidates.post_ids), share)
 
 
 def out_of_network(query: Query, candidates: Candidates) -> Floats:
@@ -129,7 +149,16 @@ def impressed_author(query: Query, candidates: Candidates) -> Floats:
     return _decayed(seen, decay, floor)
 
 
+LIGHT_RANKER_SHARE = Factor(
+    "light_ranker_share",
+    "own; off under preset `twitter`",
+    "scored by the heavy ranker: (light score / heavy score)^share, which makes the score"
+    " heavy^(1 − share) · light^share",
+    ("heuristics.factors.light_ranker_share",),
+    light_ranker_share,
+)
 FACTORS = (
+    LIGHT_RANKER_SHARE,
     Factor(
         "out_of_network",
         "§ rescoring; a missing author counts as out of network",
@@ -305,8 +334,9 @@ home timeline that is followed; *own* is not published.
 
 ## Factors
 
-What ranks a post is the model's score times all of these. Each is traced with its name; ranks are
-by the scores before any factor. What visibility down-ranks by is one factor more.
+What ranks a post is the model's score times all of these. Each is traced with its name. The first
+makes the score that both rankers have a share in, and ranks are by that, before any other factor.
+What visibility down-ranks by is one factor more.
 
 | Factor | Of a post that is … | Settings | Source |
 |---|---|---|---|

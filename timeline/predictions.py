@@ -1,4 +1,4 @@
-"""What the heavy ranker said of a request's candidates, and from what."""
+"""What the rankers said of a request's candidates, and from what."""
 
 from dataclasses import dataclass
 
@@ -10,6 +10,21 @@ from actors.features.logged import Applied
 from cluster.ids import Ids
 
 Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LightScores:
+    """What the light ranker said of n candidates."""
+
+    post_ids: Ids
+    scores: Floats
+    """Shape (n,)."""
+
+    def of(self, post_ids: Ids) -> Floats:
+        """Scores of posts (m,), each of which must be one of these."""
+        order = np.argsort(self.post_ids)
+        found: Floats = self.scores[order[np.searchsorted(self.post_ids, post_ids, sorter=order)]]
+        return found
 
 
 @dataclass(frozen=True)

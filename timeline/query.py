@@ -22,7 +22,7 @@ from cluster.ids import Ids
 from cluster.settings import Settings
 from timeline.cursors import Walk
 from timeline.facts_ahead import FactsAhead
-from timeline.predictions import Predictions
+from timeline.predictions import LightScores, Predictions
 from timeline.user_state import is_light, user_state
 
 if TYPE_CHECKING:
@@ -104,6 +104,8 @@ class Query:
     wave from states as of there makes the same request again."""
     ranked_by: str = ""
     """The version of the heavy ranker whose scores the candidates have; empty while none has."""
+    light_scores: LightScores | None = None
+    """What the light ranker said of candidates that have another score now."""
     predictions: Predictions | None = None
     """What the heavy ranker was asked in this request, and said."""
 

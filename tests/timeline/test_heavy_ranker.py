@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,10 @@ from actors.features.inputs import RankerInputs
 from actors.features.registry import schema_for
 from actors.features.tasks import TASK_NAMES
 from actors.features.weighted_score import weighted_score
-from actors.models import HEAVY_RANKER, HEAVY_RANKER_SCHEMA, Models
+from actors.models import HEAVY_RANKER, HEAVY_RANKER_SCHEMA, LIGHT_RANKER, Models
 from actors.ranker import Floats, Ranker, RankerUnavailable
 from actors.router import LocalRouter
-from actors.scored_posts import ScoredPosts
+from actors.scored_posts import NOTHING_SCORED, ScoredPosts
 from actors.state import ShardState
 from cluster.artifacts import ArtifactStore
 from cluster.settings import Settings, load
@@ -27,16 +28,21 @@ from tests.actors.ranker_inputs.rich_worlds import (
     rich_states,
     write_random_models,
 )
+from tests.timeline.candidate_rows import query, rows
 from tests.training.heavy_ranker.scored_models import Tensors, draw_model, write_model
 from tests.worlds import NOW_MS, SECRET, shown
 from timeline.explain import pack_trace, stage_kinds, why
+from timeline.heavy_ranker import heavy_ranker
+from timeline.heuristics import rescore
 from timeline.pages import Page
 from timeline.products import for_you
 from timeline.served import Recorder, logged_pages, settings_version
+from timeline.sources.cached import to_cache
 from timeline.timelines import Timelines
 from training.heavy_ranker.loaded import LoadedRankers
 
 VIEWER = USER_IDS[1]
+SHARE = "light_ranker_share"
 Change = Callable[[Tensors], None]
 
 
@@ -99,6 +105,54 @@ def test_the_weighted_sum_of_what_is_predicted_ranks(world: World) -> None:
     assert [scores[post] for post in found.post_ids.tolist()] == pytest.approx(wanted.tolist())
     light = scores_of(page, "light_ranker")
     assert scores != light
+
+
+def with_share(world: World, share: float) -> Settings:
+    factors = world.settings.heuristics.factors.model_copy(update={"light_ranker_share": share})
+    heuristics = world.settings.heuristics.model_copy(update={"factors": factors})
+    return world.settings.model_copy(update={"heuristics": heuristics})
+
+
+def ranked_with(world: World, share: float) -> dict[int, float]:
+    """The scores of what is shown, all other factors divided out of them."""
+    models, router = Models(world.store), LocalRouter(world.states)
+    timelines = Timelines(with_share(world, share), router, models, SECRET, world.ranker)
+    page = timelines.for_you(VIEWER, 20, now_ms=NOW_MS)
+    packed = pack_trace(page, stage_kinds(for_you(models)))
+    told = [
+        why(packed, post, models.light_ranker)["score"] for post in page.shown.post_ids.tolist()
+    ]
+    others = [np.prod([f for name, f in one["factors"].items() if name != SHARE]) for one in told]
+    for one in told:
+        made = one[HEAVY_RANKER] * np.prod(list(one["factors"].values()))
+        assert one["final"] == pytest.approx(made, rel=1e-6)
+    scores = [one["final"] / other for one, other in zip(told, others, strict=True)]
+    return dict(zip(page.shown.post_ids.tolist(), scores, strict=True))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_both_rankers_have_their_share_of_the_score(world: World, share: float) -> None:
+    page = world.page()
+    heavy, light = scores_of(page, HEAVY_RANKER), scores_of(page, LIGHT_RANKER)
+    found = ranked_with(world, share)
+    assert len(found) >= 5
+    for post, score in found.items():
+        wanted = heavy[post] ** (1 - share) * light[post] ** share
+        assert score == pytest.approx(wanted, rel=1e-5)
+
+
+def test_what_was_scored_a_moment_ago_is_mixed_with_light_scores_of_now() -> None:
+    posts = rows({"scores": 0.5}, {"scores": 0.25})
+    said = np.array([2.0, 1.0], np.float32)
+    cached = to_cache(posts, posts.post_ids, said, ("popular",), "v1", NOTHING_SCORED, NOW_MS)
+    asked = replace(query(), cached=cached, versions={HEAVY_RANKER: "v1"})
+    scores = heavy_ranker(Broken(raises), asked, posts)
+    assert scores.tolist() == said.tolist()
+    factors = dict(rescore(asked, posts.with_scores(scores)))[SHARE]
+    assert factors.tolist() == [0.5, 0.5]
+    failed = replace(query(), versions={HEAVY_RANKER: "v1"}, deadline_s=0.0)
+    assert heavy_ranker(Broken(raises), failed, posts).tolist() == [0.5, 0.25]
+    assert dict(rescore(failed, posts))[SHARE].tolist() == [1, 1]
 
 
 def test_weights_are_settings(world: World) -> None:

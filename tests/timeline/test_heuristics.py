@@ -19,6 +19,7 @@ from timeline import heuristics
 from timeline.candidates import NONE, Candidates
 from timeline.heuristics import FACTORS, document, product, rescore
 from timeline.late_filters import late_filters
+from timeline.predictions import LightScores
 from timeline.query import Query
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "heuristics.md"
@@ -84,6 +85,31 @@ def test_factors_of_single_posts(
 ) -> None:
     found = factors_of(asking(**settings), post)
     assert found[name] == [pytest.approx(factor)]
+
+
+def by_both(light: list[float], share: float, *posts: dict[str, Any]) -> Query:
+    """As of posts (n,) whose scores are the heavy ranker's, the light ranker having said these."""
+    said = LightScores(rows(*posts).post_ids, np.array(light, np.float32))
+    return replace(asking(light_ranker_share=share), light_scores=said)
+
+
+def test_the_light_ranker_has_its_share_of_the_heavy_rankers_scores() -> None:
+    posts = [{"scores": 4.0}, {"scores": 0.25}, {"scores": 1.0}]
+    light = [0.25, 0.25, 0.64]
+    for share, factors in ((0.0, [1, 1, 1]), (0.5, [0.25, 1, 0.8]), (1.0, [0.0625, 1, 0.64])):
+        asked = by_both(light, share, *posts)
+        assert factors_of(asked, *posts)["light_ranker_share"] == pytest.approx(factors)
+    # Without a heavy ranker the scores are the light ranker's own.
+    assert factors_of(asking(light_ranker_share=0.5), *posts)["light_ranker_share"] == [1, 1, 1]
+
+
+def test_of_an_author_the_best_by_both_rankers_comes_first() -> None:
+    posts = [{"author_ids": 7, "scores": 1.0}, {"author_ids": 7, "scores": 0.64}]
+    found = factors_of(by_both([0.16, 0.64], 0.5, *posts), *posts)
+    assert found["light_ranker_share"] == pytest.approx([0.4, 1])
+    assert found["author_diversity"] == [0.625, 1]
+    alone = factors_of(by_both([0.16, 0.64], 0.0, *posts), *posts)
+    assert alone["author_diversity"] == [1, 0.625]
 
 
 def test_the_published_extremes() -> None:
@@ -166,6 +192,9 @@ def test_every_factor_is_pure_whatever_the_order(
     posts: list[tuple[bool, bool, int, int]],
 ) -> None:
     asked = asking(out_of_network=0.5, source_decay=0.5, image=2, **PUBLISHED)
+    asked.light_scores = LightScores(
+        np.arange(100, 100 + len(posts)), np.full(len(posts), 0.1, "f4")
+    )
     candidates = rows(
         *(
             {

@@ -143,7 +143,8 @@ def test_weights_of_heads(heavy: World) -> None:
         else:
             assert parts.keys() >= {"head is_favorited", "score heavy_ranker"}
             assert parts.keys() <= {
-                *("head is_favorited", "score heavy_ranker", "factor author_diversity"),
+                *("head is_favorited", "score heavy_ranker"),
+                *("factor light_ranker_share", "factor author_diversity"),
             }
             assert parts["head is_favorited"][1] == 0
     assert any(part["part"] == "head is_favorited" for one in told["moved"] for part in one["why"])

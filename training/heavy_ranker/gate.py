@@ -1,4 +1,8 @@
-"""Whether a new model may serve: judged beside the light ranker and the versions before it."""
+"""Whether a new model may serve: judged beside the light ranker and the versions before it.
+
+What pages would be ranked by is judged, not the model alone: the score in which the light ranker
+has a share too (`actors.features.both_rankers`).
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,13 +10,19 @@ from typing import Any
 
 import numpy as np
 
+from actors.models import LIGHT_RANKER
 from cluster.ranker_settings import HeavyRankerSettings
 from training.heavy_ranker.evaluate import Metrics
 from training.heavy_ranker.labels import UNWANTED
 
 ByTask = Mapping[str, Metrics]
+ByOrder = Mapping[str, float]
+"""Task → the chance that of two posts of one page, to one of which it happened, that one ranks
+first (`training.metrics.grouped_auc`)."""
 
 ACCEPTED, REFUSED = "accepted", "refused"
+SERVED = "served"
+"""What pages would be ranked by with the new model; without any the light ranker ranks them."""
 
 
 @dataclass(frozen=True)
@@ -38,17 +48,17 @@ def judged_tasks(found: ByTask, min_positives: int) -> list[str]:
 
 def verdict(
     found: ByTask,
-    light: Mapping[str, float],
+    in_order: Mapping[str, ByOrder],
     before: Mapping[str, ByTask],
     settings: HeavyRankerSettings,
 ) -> Verdict:
     """Accepts what is better than constants, and no worse than what it would take the place of.
 
-    `found` are metrics of the new model, `light` the light ranker's AUROC by task, `before` those
-    of earlier models by what they are called: the version before, and the reference (see
-    `best_of`), without which each version might be a little worse than the last for ever. All
-    are of the same latest examples. Means are over the tasks that can be judged; with the light
-    ranker, which has one score, over those that one wants more of.
+    `found` are metrics of the new model, `in_order` how well pages are ranked with it (`served`)
+    and without (`light_ranker`), `before` metrics of earlier models by what they are called: the
+    version before, and the reference (see `best_of`), without which each version might be a
+    little worse than the last for ever. All are of the same latest examples. Means are over the
+    tasks that can be judged; those of orders over the ones that one wants more of.
     """
     tasks = judged_tasks(found, settings.min_judged_positives)
     if not tasks:
@@ -64,11 +74,11 @@ def verdict(
     told = [f"mean RCE {rce:.2f} over {len(tasks)} tasks"]
     if rce <= 0:
         return Verdict(False, f"{told[0]}: no better than predicting means")
-    wanted = [task for task in tasks if task not in UNWANTED and task in light]
+    served, light = in_order[SERVED], in_order[LIGHT_RANKER]
+    wanted = [task for task in tasks if task not in UNWANTED and task in served]
     if wanted:
-        auroc = _mean(found, wanted, "auroc")
-        of_light = float(np.mean([light[task] for task in wanted]))
-        told.append(f"mean AUROC {auroc:.4f}, of the light ranker {of_light:.4f}")
+        auroc, of_light = (float(np.mean([of[task] for task in wanted])) for of in (served, light))
+        told.append(f"mean AUROC within pages {auroc:.4f}, of the light ranker {of_light:.4f}")
         if auroc < of_light - settings.auroc_tolerance:
             return Verdict(False, f"worse than the light ranker: {told[-1]}")
     for name, of_other in before.items():

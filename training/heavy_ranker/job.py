@@ -2,7 +2,8 @@
 
 The artifact is what `training.heavy_ranker.export` writes, and `training.json` for people. It
 goes on from the weights of the newest version that was accepted, with the examples that came
-since; its first run, and each after inputs or sizes have changed, learns from all of them. The
+since; its first run, each after inputs or sizes have changed, and each while there are few
+examples (`heavy_ranker.anew_below`), learns from all of them. The
 metric `gate` says whether the version is `accepted` or `refused` (see `gate`); a refused one is
 kept, but must not be activated, and nothing goes on from it.
 """
@@ -53,7 +54,7 @@ MIN_POSITIVES = 20
 _OF_THE_RESULT = frozenset(
     {
         *SIZES,
-        *("features", "table_dimensions", "batch", "epochs", "learning_rate_scale"),
+        *("features", "table_dimensions", "batch", "epochs", "anew_below", "learning_rate_scale"),
         *("table_learning_rate", "dropout", "negatives_kept", "sampling_corrected"),
         *("learning_rate_decay", "tower_rates", "task_weights", "table_start"),
         *("attribution_ms", "max_examples", "replayed_from", "seed"),
@@ -61,7 +62,7 @@ _OF_THE_RESULT = frozenset(
 )
 """Settings that make another model."""
 _OF_THE_GATE = frozenset({"min_judged_positives", "auroc_tolerance", "rce_tolerance"})
-"""Settings by which another verdict may be given."""
+"""Settings by which another verdict may be given, beside the light ranker's share in scores."""
 
 
 def train(
@@ -111,10 +112,10 @@ def learn(
     """`train` with inputs of any schema, which `as_of` gives of any instant."""
     ranker, home = settings.heavy_ranker, settings.data_dir / "training" / HEAVY_RANKER
     asked_ms, until_ms = until_ms, _end_ms(archive) if until_ms is None else until_ms
-    recipe = _recipe(ranker, schema)
+    recipe = _recipe(settings, schema)
     accepted = newest_accepted(artifacts, until_ms)
     earlier = Version.of(accepted, artifacts, schema, ranker) if accepted else None
-    start = earlier if earlier and earlier.goes_on else None
+    start = earlier if earlier and _goes_on(earlier, ranker) else None
     since_ms = start.trained_until_ms if start else 0
     _refuse_nothing_new(settings, archive, last_tried(artifacts, recipe, until_ms), until_ms)
     told = {
@@ -151,8 +152,9 @@ def learn(
         before = {"earlier": earlier} if earlier and earlier.fits else {}
         if accepted and (reference := reference_of(accepted, artifacts, schema, ranker)):
             before["reference"] = reference
-        compared = compare(fitted.outcome, fitted.judged, logits, before, ranker)
-        decided = verdict(compared.found, compared.light, compared.before, ranker)
+        share = settings.heuristics.factors.light_ranker_share
+        compared = compare(fitted.outcome, fitted.judged, logits, before, ranker, share)
+        decided = verdict(compared.found, compared.in_order, compared.before, ranker)
         metrics: dict[str, Any] = {
             **decided.as_metrics(),
             "recipe": recipe,
@@ -165,8 +167,10 @@ def learn(
             "earlier": earlier
             and {"version": earlier.name, "evaluation": compared.before.get("earlier")},
             "reference": _reference(compared, before, ranker, decided.accepted),
+            "in_order": compared.in_order,
             "ranking": compared.ranking,
             "examples": _counts(written),
+            "learnt_from": len(fitted.run.examples) + (start.learnt_from if start else 0),
             "judged_from_ms": int(fitted.judged.described("time_ms")[0]),
             "held_out_from_ms": int(examples.described("time_ms")[len(fitted.run.examples)]),
             "loss": fitted.curve[-1].loss if fitted.curve else None,
@@ -198,10 +202,21 @@ def learn(
     return Trained(HEAVY_RANKER, draft.written, metrics, seconds)
 
 
-def _recipe(ranker: HeavyRankerSettings, schema: Schema) -> str:
+def _goes_on(earlier: Version, ranker: HeavyRankerSettings) -> bool:
+    """Whether to go on from a version's weights, or to learn anew from everything.
+
+    A few thousand examples more, gone over again and again, take a small network away from what
+    it learnt before; as long as all of them are few, learning from all costs little.
+    """
+    return earlier.goes_on and earlier.learnt_from >= ranker.anew_below
+
+
+def _recipe(settings: Settings, schema: Schema) -> str:
     """A short name of everything but data that decides what is made, and how it is judged."""
+    of_ranker = set(_OF_THE_RESULT | _OF_THE_GATE)
     told = {
-        "settings": ranker.model_dump(mode="json", include=set(_OF_THE_RESULT | _OF_THE_GATE)),
+        "settings": settings.heavy_ranker.model_dump(mode="json", include=of_ranker),
+        "light_ranker_share": settings.heuristics.factors.light_ranker_share,
         "schema": schema.fingerprint,
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]

@@ -33,6 +33,9 @@ class Version:
     """It has the same sizes too."""
     trained_until_ms: int
     """Requests from this instant on it has not learnt from."""
+    learnt_from: int
+    """About how many examples its weights have learnt from, those of earlier versions that it went
+    on from included."""
     schema: Schema
     settings: HeavyRankerSettings
     """With the sizes of that version."""
@@ -59,6 +62,7 @@ class Version:
             fits,
             fits and same,
             int(manifest.metrics["held_out_from_ms"]),
+            int(manifest.metrics.get("learnt_from", manifest.metrics["examples"]["examples"])),
             schema,
             own,
             {task: (a, b) for task, (a, b) in told["calibration"].items()},

@@ -113,7 +113,7 @@ def test_the_heavy_ranker_stands_beside_the_same_system_without_it(
     assert learned["name"] == "heavy_ranker"
     assert learned["version"]
     assert learned["metrics"]["examples"]["replayed"] == learned["metrics"]["examples"]["examples"]
-    assert set(learned["metrics"]["ranking"]) == {"heavy_ranker", "light_ranker"}
+    assert set(learned["metrics"]["ranking"]) == {"served", "heavy_ranker", "light_ranker"}
     # It differs once it has a heavy ranker that was accepted.
     assert arms[LIGHT]["days"][0] == arms[SYSTEM]["days"][0]
     refused = learned["passed"] != ""

@@ -17,8 +17,10 @@ CLICK, CLICK_V2 = TASK_NAMES.index("is_good_clicked"), TASK_NAMES.index("is_good
 FAVOURITE = TASK_NAMES.index("is_favorited")
 
 
-def compared(folder: Path, probabilities: Floats, labels: Floats, light: list[float]) -> Compared:
-    """Six examples of two requests, whose light scores are given."""
+def compared(
+    folder: Path, probabilities: Floats, labels: Floats, light: list[float], share: float = 0.0
+) -> Compared:
+    """Six examples of two requests, whose light logits are given."""
     schema = schema_of()
     times_ms, viewers = np.repeat([1, 2], 3), np.repeat([7, 8], 3)
     path = write(
@@ -28,7 +30,7 @@ def compared(folder: Path, probabilities: Floats, labels: Floats, light: list[fl
     judged = Judged(probabilities, labels, known, weights, TASK_NAMES)
     examples = ExampleSet.open([path], schema)
     logits = np.array(light, np.float32)
-    return compare(judged, examples, logits, {}, HeavyRankerSettings())
+    return compare(judged, examples, logits, {}, HeavyRankerSettings(), share)
 
 
 def none() -> Floats:
@@ -48,6 +50,28 @@ def test_rankings_are_by_the_score_that_serves(tmp_path: Path) -> None:
     found = compared(tmp_path, probabilities, labels, [0, 0, 1, 0, 0, 1])
     assert found.ranking["heavy_ranker"]["grouped_auc"] == 1
     assert found.ranking["light_ranker"]["grouped_auc"] == 0.25
+    assert found.ranking["served"] == found.ranking["heavy_ranker"]
+
+
+@pytest.mark.parametrize(
+    ("share", "served"),
+    # The heavy ranker puts what was favoured second of three, the light one first, then second;
+    # what either puts above it the other does not, so that both together are right.
+    [(0.0, 0.5), (0.3, 1.0), (0.9, 0.75), (1.0, 0.75)],
+)
+def test_pages_are_judged_by_the_score_of_both_rankers(
+    tmp_path: Path, share: float, served: float
+) -> None:
+    probabilities, labels = none(), none()
+    probabilities[:, FAVOURITE] = [0.4, 0.5, 0.1, 0.4, 0.5, 0.1]
+    labels[[0, 3], FAVOURITE] = 1
+    # Chances of 0.5, 0.27 and 0.12 on the first page, of 0.27, 0.12 and 0.5 on the second.
+    light = [0.0, -1.0, -2.0, -1.0, -2.0, 0.0]
+    found = compared(tmp_path, probabilities, labels, light, share)
+    assert found.in_order == {
+        "served": {"is_favorited": pytest.approx(served)},
+        "light_ranker": {"is_favorited": pytest.approx(0.75)},
+    }
 
 
 def test_all_are_judged_by_what_every_ranker_can_say(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ N_REQUESTS = 150
 def settings_at(folder: Path, **more: Any) -> Settings:
     small = {"blocks": 1, "mask_width": 8, "block_width": 8, "backbone": [8], "towers": [8]}
     quick = {"batch": 64, "epochs": 2, "learning_rate_scale": 30.0, "min_judged_positives": 5}
+    quick["anew_below"] = 0
     return load(
         data_dir=folder,
         shards={"kinds": ("graph", "posts")},
@@ -81,6 +82,7 @@ def test_a_first_run_learns_judges_and_writes_what_serves(world: tuple[Settings,
     assert metrics["light_ranker"]["version"] == UNTRAINED_VERSION
     assert set(metrics["light_ranker"]["auroc"]) == {"is_favorited"}
     assert metrics["ranking"]["heavy_ranker"]["grouped_auc"] > 0.95
+    assert metrics["in_order"]["served"] == {"is_favorited": 1.0}
     assert metrics["gate"] == "accepted", metrics["gate_reason"]
     assert metrics["earlier"] is None
     assert metrics["held_out_from_ms"] < metrics["judged_from_ms"]
@@ -104,6 +106,28 @@ def test_a_later_run_goes_on_with_what_came_since(world: tuple[Settings, Archive
     assert earlier["version"] == first.version
     assert earlier["evaluation"]["is_favorited"]["auroc"] > 0.9
     assert second.metrics["gate"] == "accepted"
+
+
+def test_while_examples_are_few_all_of_them_are_learnt_from_anew(
+    world: tuple[Settings, Archive],
+) -> None:
+    settings, archive = world
+    first = learn(settings, archive)
+    learnt = N_REQUESTS * N_POSTS * 4 // 5
+    assert first.metrics["learnt_from"] == learnt
+    archive = archived_events(settings, more_requests(N_REQUESTS))
+    second = learn(settings_at(settings.data_dir, anew_below=learnt + 1), archive)
+    assert store(settings).manifest(second.name, second.version).depends_on == {}
+    assert second.metrics["examples"]["examples"] == 2 * N_REQUESTS * N_POSTS
+    assert second.metrics["earlier"]["version"] == first.version
+    assert second.metrics["learnt_from"] == 2 * learnt
+    assert second.metrics["gate"] == "accepted", second.metrics["gate_reason"]
+    third = learn(settings_at(settings.data_dir, anew_below=2 * learnt), archive)
+    depends_on = store(settings).manifest(third.name, third.version).depends_on
+    assert depends_on == {"heavy_ranker": second.version}
+    newest = 2 * N_REQUESTS * N_POSTS // 5
+    assert third.metrics["examples"]["examples"] == newest
+    assert third.metrics["learnt_from"] == 2 * learnt + newest * 4 // 5
 
 
 def test_other_sizes_begin_anew_but_are_judged_beside_the_version_before(
@@ -242,6 +266,10 @@ def test_nothing_is_made_again_of_what_there_was(world: tuple[Settings, Archive]
     assert learn(settings_at(settings.data_dir, epochs=3), archive).version
     with pytest.raises(TrainingError, match="makes 64 examples"):
         learn(settings_at(settings.data_dir, rce_tolerance=2.0), archive)
+    factors = settings.heuristics.factors.model_copy(update={"light_ranker_share": 0.0})
+    heuristics = settings.heuristics.model_copy(update={"factors": factors})
+    with pytest.raises(TrainingError, match="makes 64 examples"):
+        learn(settings.model_copy(update={"heuristics": heuristics}), archive)
 
 
 def test_what_was_refused_is_tried_again_with_enough_new_examples(
