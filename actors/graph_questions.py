@@ -11,7 +11,6 @@ from actors.signal_lists import EMPTY
 from actors.signal_types import SignalType
 from actors.state import Failed, ShardState
 from actors.stores.posts import COUNTERS
-from actors.topic_social_proof import TopicTastes
 from actors.two_hop import (
     HOME_PAIRS,
     MAX_LEFT,
@@ -105,18 +104,6 @@ class AskPostFacts:
         post_ids, rows = post_ids[rows >= 0], rows[rows >= 0]
         favourites = table["counts"][rows, COUNTERS.index(Kind.FAVOURITE)].astype(np.int64)
         return PostFacts(post_ids, favourites, table["video_duration_ms"][rows])
-
-
-@dataclass(frozen=True)
-class AskTopicTastes:
-    """Which topics a user follows, and no more follows; for the user's own shard."""
-
-    user_id: int
-
-    def answer(self, state: ShardState) -> TopicTastes:
-        """See `TopicTastes`."""
-        topics = state.graph.topics
-        return TopicTastes(topics.others(self.user_id)[0], topics.dropped(self.user_id))
 
 
 def user_signals(
