@@ -27,7 +27,7 @@ from cluster.durable import sha256_of, sync_file, sync_folder, write_file
 from cluster.ids import N_PARTITIONS, Ids, owners_of, partitions_of
 
 SCHEMA_VERSION = 2
-"""Of 2 are all topics of posts, where 1 has the first alone."""
+"""Of 2 are all topics of posts, where 1 has the first alone, and mentions."""
 _MANIFEST = "manifest.json"
 _LOG = logging.getLogger(__name__)
 

@@ -29,7 +29,7 @@ from actors.stores.newest_between import Place, Replies
 from actors.two_hop import HOME_PAIRS, LeftLists
 from actors.viewer_state import AskViewerState
 from cluster.artifacts import ArtifactStore
-from cluster.events import NEGATIVE_FEEDBACK, UNDONE_BY, Kind
+from cluster.events import MENTIONS, NEGATIVE_FEEDBACK, UNDONE_BY, Kind
 from cluster.ids import N_PARTITIONS, partitions_of
 from cluster.routing import decode, encode, is_imported, route
 from cluster.settings import Settings
@@ -311,14 +311,15 @@ def _happening(draw: st.DrawFn) -> Event:
     sort = draw(st.sampled_from(sorts))
     if sort == "edge":
         actor, target = draw(st.lists(_users, min_size=2, max_size=2, unique=True))
-        kind = draw(st.sampled_from(_EDGES))
-        return {"kind": kind.label, "actor_id": actor, "target_id": target}
+        kind = draw(st.sampled_from((*_EDGES, *MENTIONS)))
+        event: Event = {"kind": kind.label, "actor_id": actor, "target_id": target}
+        return event | ({"post_id": draw(_posts)} if kind in MENTIONS else {})
     if sort == "topic":
         kind = draw(st.sampled_from((Kind.TOPIC_FOLLOW, Kind.TOPIC_UNFOLLOW)))
         return {"kind": kind.label, "actor_id": draw(_users), "target_id": draw(st.integers(1, 3))}
     if sort == "user":
         kind = draw(st.sampled_from(_USERS))
-        event: Event = {"kind": kind.label, "actor_id": draw(_users)}
+        event = {"kind": kind.label, "actor_id": draw(_users)}
         if kind in (Kind.USER_CREATE, Kind.USER_UPDATE):
             event["language"] = draw(st.sampled_from(["en", "de"]))
             event["protected"] = draw(st.booleans())
