@@ -19,6 +19,8 @@ from actors.vector_models import VectorModels
 from cluster.ids import Ids
 
 _NOBODY = TopicTastes()
+_CODES = range(1 << 15)
+"""Codes of languages (`PostTable.languages`)."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,11 @@ def topics_of(
 
 def _keys_of(state: ShardState, topic_ids: Ids, codes: npt.NDArray[np.int64]) -> Ids:
     """Under which id each topic is embedded in a post's language, (m,); 0 without a language."""
-    if not len(topic_ids):
-        return topic_ids
-    pairs, at = np.unique(np.stack([topic_ids, codes], axis=1), axis=0, return_inverse=True)
+    topics, of_topic = np.unique(topic_ids, return_inverse=True)
+    # A topic and a language as one number: rows are several times slower to tell apart.
+    pairs, at = np.unique(of_topic * len(_CODES) + codes, return_inverse=True)
     word = state.posts.table.languages.word
-    keys = [topic_in_language(t, word(code) or "") if code else 0 for t, code in pairs.tolist()]
-    return np.array(keys, np.int64)[at.ravel()]
+    topic_places, words = np.divmod(pairs, len(_CODES))
+    named = zip(topics[topic_places].tolist(), words.tolist(), strict=True)
+    keys = [topic_in_language(topic, word(code) or "") if code else 0 for topic, code in named]
+    return np.array(keys, np.int64)[at]
