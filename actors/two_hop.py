@@ -8,7 +8,8 @@ every candidate is then answered whole by the candidate's shard: two waves, noth
 the same numbers for any number of shards, and a shard that is down costs its own candidates
 only. (The original spreads both lists over 40 shards by the users in between, asks all of them
 for everything, and adds up.) Its daily batch built the two follow graphs alone, so that 14 of
-its 15 pairs were always zero; here they are as live as the shard.
+its 15 pairs were always zero; here they are as live as the shard. Who is similar to whom is no edge
+that events make: a question names the version of the representations that say so.
 """
 
 from collections.abc import Sequence

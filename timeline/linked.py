@@ -152,7 +152,7 @@ def linked_posts(
                 *(
                     candidates.post_ids[proven],
                     query.tastes.versions[VECTORS],
-                    tastes_of(query.state),
+                    _tastes_of(query.state),
                 ),
                 query.now_ms,
             )
@@ -307,7 +307,7 @@ def _by_topics(query: Query, candidates: Candidates) -> Mask:
     return by_topics
 
 
-def tastes_of(state: ViewerState) -> TopicTastes:
+def _tastes_of(state: ViewerState) -> TopicTastes:
     """A viewer's word on topics."""
     return TopicTastes(
         *(state.followed_topics, state.unfollowed_topics, state.muted_topics),
