@@ -118,6 +118,11 @@ def topic_social_proof(
     kept &= allowed & has_language[of_post]
     chosen = np.flatnonzero(kept)
     chosen = chosen[np.lexsort((topic_ids[chosen], -scores[chosen], of_post[chosen]))]
+    # A post may carry a topic twice, which then stands beside itself.
+    new = np.ones(len(chosen), bool)
+    new[1:] = np.diff(topic_ids[chosen]) != 0
+    new[1:] |= np.diff(of_post[chosen]) != 0
+    chosen = chosen[new]
     counts = np.bincount(of_post[chosen], minlength=len(offsets) - 1)
     nth = np.arange(len(chosen)) - np.repeat(np.cumsum(counts) - counts, counts)
     chosen = chosen[nth < max_topics]

@@ -28,6 +28,8 @@ SENSITIVE_LABELS = tuple(
     if name.startswith(("nsfw_", "gore")) or name == "reported_sensitive"
 )
 _SENSITIVE = label_bits(*SENSITIVE_LABELS)
+NO_TOPICS = "no_topics"
+"""The viewer's preference: 1 for no post by its topics, followed ones included."""
 ONLY_LANGUAGES = "languages_only"
 """The viewer's preference: 1 for chosen languages everywhere, 0 for all languages."""
 
@@ -203,7 +205,8 @@ def has_social_context(
     keep |= (candidates.sources & np.uint32(own_proof)) > 0
     keep |= (candidates.proof_ids > 0).any(axis=1) | (candidates.feature("proof_weight") > 0)
     keep |= candidates.is_reply if in_module is None else in_module
-    keep |= _in(query.state.followed_topics, candidates.topic_ids)
+    if not query.state.preferences.get(NO_TOPICS):
+        keep |= _in(query.state.followed_topics, candidates.topic_ids)
     if settings.verified_need_no_proof:
         keep |= _has(candidates, Mark.AUTHOR_VERIFIED)
     for known in (followed_by, on_topic):

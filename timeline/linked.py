@@ -39,14 +39,13 @@ from timeline.candidates import (
 )
 from timeline.facts_ahead import write_facts
 from timeline.feedback_fatigue import not_fatigued, not_reported
+from timeline.late_filters import NO_TOPICS
 from timeline.query import Query
 
 SHARE = 0.6
 """Of the time left, for the wave."""
 NAMED = 2
 """Followers of an author who are named (published)."""
-NO_TOPICS = "no_topics"
-"""The viewer's preference: 1 for no topics at all."""
 _BY_COMMUNITIES = np.uint32(
     1 << ENGINES.index("simclusters_ann") | 1 << ENGINES.index("interested_in")
 )

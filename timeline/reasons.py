@@ -9,6 +9,7 @@ from actors.signal_types import SignalType
 from cluster.events import Kind
 from cluster.ids import Ids
 from timeline.candidates import ENGINES, Candidates
+from timeline.late_filters import NO_TOPICS
 from timeline.query import Query
 
 _WORDS = {
@@ -64,7 +65,8 @@ def reasons_of(
 
     `proven` (n, ·) are the topics that may be named, as `Linked.topic_ids`.
     """
-    followed_topics = frozenset(query.state.followed_topics.tolist())
+    no_topics = query.state.preferences.get(NO_TOPICS)
+    followed_topics = frozenset() if no_topics else frozenset(query.state.followed_topics.tolist())
     proven = np.zeros((len(shown), 0), np.int64) if proven is None else proven
     columns = zip(
         shown.author_ids.tolist(),

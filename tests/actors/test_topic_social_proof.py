@@ -58,6 +58,8 @@ def test_the_best_topics_of_each_post() -> None:
     assert found.offsets.tolist() == [0, 1, 3, 4]
     assert found.topic_ids.tolist() == [70, 70, 71, 70]
     assert found.scores == pytest.approx([1, math.sqrt(0.5), math.sqrt(0.5), 1])
+    twice = proof(ids(0, 3), ids(70, 71, 70), **(given | {"topic_rows": [ids(0, 1, 0)]}))
+    assert twice.topic_ids.tolist() == [70]
     # Two embeddings of a topic add up; no row in one of them is 0.
     both = proof(
         ids(0, 3, 5, 6),

@@ -91,6 +91,13 @@ def test_a_topic_explains_what_communities_found(tmp_path: Path, n_shards: int) 
         (((Kind.PREFERENCE, {"name": "no_topics", "value": 1}),), ()),
         (
             (
+                (Kind.TOPIC_FOLLOW, {"target_id": SHIPS}),
+                (Kind.PREFERENCE, {"name": "no_topics", "value": 1}),
+            ),
+            (),
+        ),
+        (
+            (
                 (Kind.PREFERENCE, {"name": "no_topics", "value": 1}),
                 (Kind.PREFERENCE, {"name": "no_topics", "value": -1}),
             ),
