@@ -27,7 +27,7 @@ BY_ACTOR = (
     *(Kind.SERVED, Kind.IMPRESSION),
 )
 """What a day counts by. Not what may be done to an account or a post by somebody else: events
-of users, deletions and labels."""
+of users, deletions and labels; nor what comes with a post, as mentions."""
 
 
 class Attendance(NamedTuple):

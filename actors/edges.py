@@ -13,8 +13,8 @@
 
 An edge stands with its user and, where it is public, with the post's author, both in their own
 shards. The original also has edges from an author to the own post, and from users mentioned or
-tagged: posts of followed authors are found by the in-network search here, and no event says
-who is mentioned.
+tagged: posts of followed authors are found by the in-network search here, and who is mentioned
+is counted by the two-hop counts alone (`EdgeType.MENTION`).
 
 | Filter of the original | Here |
 |---|---|

@@ -9,15 +9,17 @@ import numpy.typing as npt
 from actors.router import Router, shards_of
 from actors.signal_lists import EMPTY
 from actors.signal_types import SignalType
+from actors.similar_accounts import alike
 from actors.state import Failed, ShardState
 from actors.stores.posts import COUNTERS
-from actors.topic_social_proof import TopicTastes
 from actors.two_hop import (
     HOME_PAIRS,
     MAX_LEFT,
+    MAX_SIMILAR,
     EdgeType,
     LeftLists,
     Pair,
+    Similar,
     TwoHopCounts,
 )
 from actors.user_signals import PostFacts, Signals, finish, gather, posts_asked, with_components
@@ -36,10 +38,15 @@ class AskLeft:
     types: tuple[EdgeType, ...]
     now_ms: int
     limit: int = MAX_LEFT
+    version: str | None = None
+    """Of the vectors that tell who is similar; None: nobody is."""
 
     def answer(self, state: ShardState) -> LeftLists:
-        """See `TwoHop.left`."""
+        """See `TwoHop.left`. Raises `LookupError` for a version that is not held."""
         graph = state.graph
+        similar = None
+        if EdgeType.SIMILAR_TO in self.types:
+            similar = _similar(state, self.version, np.array([self.source_id], np.int64))
         preferred, preferences = graph.affinities(self.source_id, self.now_ms)
         hiding = (graph.blocks, graph.blocked_by, graph.mutes)
         return graph.two_hop.left(
@@ -49,6 +56,7 @@ class AskLeft:
             preferred_ids=preferred,
             preferences=preferences,
             hidden_ids=np.concatenate([one.others(self.source_id)[0] for one in hiding]),
+            similar=similar,
         )
 
 
@@ -60,12 +68,26 @@ class AskTwoHop:
     candidate_ids: Ids
     pairs: tuple[Pair, ...] = HOME_PAIRS
     max_named: int = 0
+    version: str | None = None
+    """As of `AskLeft`."""
 
     def answer(self, state: ShardState) -> TwoHopCounts:
-        """See `TwoHop.counts`."""
+        """See `TwoHop.counts`. Raises `LookupError` for a version that is not held."""
+        similar = None
+        if any(right is EdgeType.SIMILAR_TO for _, right in self.pairs):
+            similar = _similar(state, self.version, self.candidate_ids)
         return state.graph.two_hop.counts(
-            self.left, self.candidate_ids, self.pairs, max_named=self.max_named
+            self.left, self.candidate_ids, self.pairs, max_named=self.max_named, similar=similar
         )
+
+
+def _similar(state: ShardState, version: str | None, user_ids: Ids) -> Similar | None:
+    """The accounts most like each user by SimClusters, of whom it does not know by TwHIN."""
+    if version is None:
+        return None
+    models = state.vectors.models(version)
+    found = alike(models, user_ids, MAX_SIMILAR, ("simclusters", "twhin"))
+    return Similar(found.places, found.user_ids)
 
 
 @dataclass(frozen=True)
@@ -105,18 +127,6 @@ class AskPostFacts:
         post_ids, rows = post_ids[rows >= 0], rows[rows >= 0]
         favourites = table["counts"][rows, COUNTERS.index(Kind.FAVOURITE)].astype(np.int64)
         return PostFacts(post_ids, favourites, table["video_duration_ms"][rows])
-
-
-@dataclass(frozen=True)
-class AskTopicTastes:
-    """Which topics a user follows, and no more follows; for the user's own shard."""
-
-    user_id: int
-
-    def answer(self, state: ShardState) -> TopicTastes:
-        """See `TopicTastes`."""
-        topics = state.graph.topics
-        return TopicTastes(topics.others(self.user_id)[0], topics.dropped(self.user_id))
 
 
 def user_signals(
@@ -169,6 +179,7 @@ def two_hop_counts(
     now_ms: int,
     timeout_s: float,
     max_named: int = 0,
+    version: str | None = None,
 ) -> TwoHopCounts:
     """Counts for candidates of all shards, in two waves of `timeout_s` each.
 
@@ -178,13 +189,13 @@ def two_hop_counts(
     pairs = tuple(pairs)
     types = tuple(dict.fromkeys(left for left, _ in pairs))
     home = int(shards_of(np.array([source_id], np.int64), router.n_shards)[0])
-    first = router.ask({home: [AskLeft(source_id, types, now_ms)]}, timeout_s)
+    first = router.ask({home: [AskLeft(source_id, types, now_ms, version=version)]}, timeout_s)
     left = first.answers(0).get(home)
     answers = {}
     shards = shards_of(candidate_ids, router.n_shards)
     if isinstance(left, LeftLists):
         wave = {
-            shard: [AskTwoHop(left, candidate_ids[shards == shard], pairs, max_named)]
+            shard: [AskTwoHop(left, candidate_ids[shards == shard], pairs, max_named, version)]
             for shard in np.unique(shards).tolist()
         }
         answers = router.ask(wave, timeout_s).answers(0)

@@ -26,7 +26,8 @@ from actors.vectors import VECTOR_TABLES
 from cluster.durable import sha256_of, sync_file, sync_folder, write_file
 from cluster.ids import N_PARTITIONS, Ids, owners_of, partitions_of
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Of 2 are all topics of posts, where 1 has the first alone, and mentions."""
 _MANIFEST = "manifest.json"
 _LOG = logging.getLogger(__name__)
 
@@ -299,9 +300,12 @@ def _numpy_of(column: pa.ChunkedArray) -> Array | pa.Array:
     array = column.combine_chunks()
     if pa.types.is_fixed_size_list(array.type):
         return array.flatten().to_numpy().reshape(-1, array.type.list_size)
-    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
+    if any(holds(array.type) for holds in _KEPT_AS_ARROW):
         return array
     return array.to_numpy(zero_copy_only=False)
+
+
+_KEPT_AS_ARROW = (pa.types.is_string, pa.types.is_large_string, pa.types.is_large_list)
 
 
 def _folders(root: Path) -> list[Path]:
@@ -320,7 +324,9 @@ def _manifest(folder: Path) -> dict[str, Any]:
     if digest != _digest(manifest):
         raise SnapshotCorrupt("its manifest was changed after it was written")
     if version > SCHEMA_VERSION:
-        raise SnapshotCorrupt(f"schema version {version}; this version reads {SCHEMA_VERSION}")
+        raise SnapshotCorrupt(
+            f"schema version {version}; this version reads up to {SCHEMA_VERSION}"
+        )
     return manifest
 
 

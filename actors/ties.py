@@ -14,8 +14,8 @@ from cluster.ids import Ids
 
 Int32s = npt.NDArray[np.int32]
 
-N_TYPES = 3
-"""Types of engagement that tie: favourite, repost or quote, reply."""
+N_TYPES = 4
+"""Types of engagement that tie: favourite, repost or quote, reply, mention."""
 
 
 class EngagementTies:
@@ -66,8 +66,12 @@ class EngagementTies:
         return self.table.columns()
 
     def restore(self, columns: dict[str, Array]) -> None:
-        """Take back what `columns` gave, of pairs that are not held."""
-        self.add(columns["owner_ids"], columns["other_ids"], columns["counts"])
+        """Take back what `columns` gave, of pairs that are not held; older programs gave no
+        mentions."""
+        counts = columns["counts"]
+        missing = np.zeros((len(counts), N_TYPES - counts.shape[1]), np.int32)
+        together = np.concatenate([counts, missing], axis=1)
+        self.add(columns["owner_ids"], columns["other_ids"], together)
 
 
 class MutualDegrees:

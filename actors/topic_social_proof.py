@@ -1,42 +1,29 @@
 """Topic social proof: the topics a post is about, as far as this viewer wants to hear of them.
 
 A post's own topics are scored by how alike the communities of topic and post are: the sum of
-one cosine for each topic embedding (the original's two: from its followers' favourites, and
-from its known-for producers). What scores above the threshold stays, best first.
+one cosine for each topic embedding (`TOPIC_MATRICES`: the original's two, from the favourites of
+its followers, and from the producers who are known for it). What scores above the threshold stays,
+best first.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
+from actors.features.pair_scores import PAIR_SCORES, sparse_pair_scores
+from actors.stores.sparse_embeddings import SparseEmbeddings
 from cluster.ids import Ids
 
-Floats = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.float32]
 _NONE = np.empty(0, np.int64)
 
-MAX_TOPICS = 10
-"""Topics of one post; Home reads the first three."""
+MAX_TOPICS, HOME_TOPICS = 10, 3
+"""Topics of one post at most, and those of them that Home reads (published)."""
 
-
-class SparseRows(Protocol):
-    """Rows of (community, score): what `SparseEmbeddings` is; row i is at `offsets[i]` …"""
-
-    @property
-    def offsets(self) -> Ids:
-        """int64 (n + 1,)."""
-
-    @property
-    def communities(self) -> npt.NDArray[np.int32]:
-        """int32, each at most once in a row."""
-
-    @property
-    def scores(self) -> npt.NDArray[np.float32]:
-        """float32."""
+_COSINE = PAIR_SCORES.index("cosine")
 
 
 class Listing(Enum):
@@ -82,7 +69,7 @@ class TopicTastes:
 
 @dataclass(frozen=True)
 class PostTopics:
-    """Topics of n posts: those of post i at `offsets[i]` up to `offsets[i + 1]`."""
+    """Topics of n posts, best first: those of post i at `offsets[i]` up to `offsets[i + 1]`."""
 
     offsets: Ids
     topic_ids: Ids
@@ -90,13 +77,23 @@ class PostTopics:
     scores: Floats
     """(m,)"""
 
+    def padded(self, width: int) -> tuple[Ids, Floats]:
+        """The first `width` topics of each post and their scores, (n, width) each; 0 pads."""
+        nth = np.arange(width)
+        held = nth < np.diff(self.offsets)[:, None]
+        at = (self.offsets[:-1, None] + nth)[held]
+        topic_ids = np.zeros(held.shape, np.int64)
+        scores = np.zeros(held.shape, np.float32)
+        topic_ids[held], scores[held] = self.topic_ids[at], self.scores[at]
+        return topic_ids, scores
+
 
 def topic_social_proof(
     offsets: Ids,
     topic_ids: Ids,
     *,
-    posts: SparseRows,
-    topics: Sequence[SparseRows],
+    posts: SparseEmbeddings,
+    topics: Sequence[SparseEmbeddings],
     topic_rows: Sequence[Ids],
     has_language: npt.NDArray[np.bool_],
     allowed: npt.NDArray[np.bool_],
@@ -112,15 +109,20 @@ def topic_social_proof(
     annotation is sure. Ties go to the lower id.
     """
     of_post = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    scores = np.zeros(len(topic_ids))
+    scores = np.zeros(len(topic_ids), np.float32)
     for rows, matrix in zip(topic_rows, topics, strict=True):
-        scores += cosines(posts, of_post, matrix, rows)
+        scores += sparse_pair_scores(posts, of_post, matrix, rows)[:, _COSINE]
     kept = scores > threshold
     if always is not None:
         kept |= always
     kept &= allowed & has_language[of_post]
     chosen = np.flatnonzero(kept)
     chosen = chosen[np.lexsort((topic_ids[chosen], -scores[chosen], of_post[chosen]))]
+    # A post may carry a topic twice, which then stands beside itself.
+    new = np.ones(len(chosen), bool)
+    new[1:] = np.diff(topic_ids[chosen]) != 0
+    new[1:] |= np.diff(of_post[chosen]) != 0
+    chosen = chosen[new]
     counts = np.bincount(of_post[chosen], minlength=len(offsets) - 1)
     nth = np.arange(len(chosen)) - np.repeat(np.cumsum(counts) - counts, counts)
     chosen = chosen[nth < max_topics]
@@ -128,32 +130,3 @@ def topic_social_proof(
     return PostTopics(
         np.concatenate([[0], ends]).astype(np.int64), topic_ids[chosen], scores[chosen]
     )
-
-
-def cosines(left: SparseRows, left_rows: Ids, right: SparseRows, right_rows: Ids) -> Floats:
-    """The cosine of each pair of rows (m,); 0 where one is −1 or empty."""
-    found = np.zeros(len(left_rows))
-    pairs = np.flatnonzero((left_rows >= 0) & (right_rows >= 0))
-    if len(pairs):
-        width = 1 + max(int(one.communities.max(initial=0)) for one in (left, right))
-        one, other = (
-            _units(matrix, rows[pairs], width)
-            for matrix, rows in ((left, left_rows), (right, right_rows))
-        )
-        found[pairs] = np.asarray(one.multiply(other).sum(axis=1)).ravel()
-    return found
-
-
-def _units(matrix: SparseRows, rows: Ids, width: int) -> sparse.csr_matrix:
-    """Rows of a matrix with length 1, in the given order; empty ones stay empty."""
-    used, at = np.unique(rows, return_inverse=True)
-    begins = matrix.offsets[used]
-    counts = matrix.offsets[used + 1] - begins
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    entries = np.arange(offsets[-1]) + np.repeat(begins - offsets[:-1], counts)
-    scores = matrix.scores[entries].astype(np.float64)
-    of = np.repeat(np.arange(len(used)), counts)
-    lengths = np.sqrt(np.bincount(of, scores**2, len(used)))[of]
-    values = np.divide(scores, lengths, out=np.zeros(len(scores)), where=lengths > 0)
-    units = sparse.csr_matrix((values, matrix.communities[entries], offsets), (len(used), width))
-    return units[at]

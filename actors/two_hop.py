@@ -8,12 +8,14 @@ every candidate is then answered whole by the candidate's shard: two waves, noth
 the same numbers for any number of shards, and a shard that is down costs its own candidates
 only. (The original spreads both lists over 40 shards by the users in between, asks all of them
 for everything, and adds up.) Its daily batch built the two follow graphs alone, so that 14 of
-its 15 pairs were always zero; here they are as live as the shard.
+its 15 pairs were always zero; here they are as live as the shard. Who is similar to whom is no edge
+that events make: a question names the version of the representations that say so.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +26,7 @@ from actors.stores.kernels import kernel
 from actors.stores.raw_memory import Int
 from actors.stores.relations import Relations
 from actors.ties import N_TYPES, EngagementTies, MutualDegrees
-from cluster.events import UNDONE_BY, Kind
+from cluster.events import MENTIONS, UNDONE_BY, Kind
 from cluster.ids import Ids
 
 Int32s = npt.NDArray[np.int32]
@@ -45,8 +47,11 @@ class EdgeType(IntEnum):
     REPLIED_BY = 7
     MUTUAL_FOLLOW = 8
     MENTION = 9
-    """No event says who is mentioned: never counted, and `TwoHopCounts.known` says so."""
+    """At least one post names the other that is not deleted."""
     MENTIONED_BY = 10
+    SIMILAR_TO = 11
+    """Among the accounts most like the user by the trained representations: known of users
+    in them, where a question names a version."""
 
 
 Pair = tuple[EdgeType, EdgeType]
@@ -67,13 +72,19 @@ HOME_PAIRS: tuple[Pair, ...] = tuple(
 )
 """The preset of Home, search and notifications: 15 pairs."""
 
+MAX_SIMILAR = 100
+"""Accounts that one is similar to, at most."""
+
 MAX_LEFT = 512
 """Longest left list of one type: the original's top follows by real-graph score."""
 
-UNKNOWN_TYPES = frozenset({EdgeType.MENTION, EdgeType.MENTIONED_BY})
-
-_ENGAGED = (EdgeType.FAVORITE, EdgeType.RETWEET, EdgeType.REPLY)
-_ENGAGED_BY = (EdgeType.FAVORITED_BY, EdgeType.RETWEETED_BY, EdgeType.REPLIED_BY)
+_NO_IDS = np.empty(0, np.int64)
+_ENGAGED = (EdgeType.FAVORITE, EdgeType.RETWEET, EdgeType.REPLY, EdgeType.MENTION)
+_ENGAGED_BY = (
+    *(EdgeType.FAVORITED_BY, EdgeType.RETWEETED_BY),
+    *(EdgeType.REPLIED_BY, EdgeType.MENTIONED_BY),
+)
+_MENTIONED = _ENGAGED.index(EdgeType.MENTION)
 _COLUMN_OF_KIND = {Kind.FAVOURITE: 0, Kind.REPOST: 1, Kind.QUOTE: 1, Kind.REPLY: 2}
 
 
@@ -104,9 +115,18 @@ class TwoHopCounts:
     right_degrees: Int32s
     """(n, p): length of the candidate's list."""
     known: npt.NDArray[np.bool_]
-    """(n, p): whether the number is one; not so where no event tells, or a shard is down."""
+    """(n, p): whether the number is one; not so where no model tells, or a shard is down."""
     named_ids: Ids
     """(n, k): users counted for the first pair, the source's best first; 0 where no more."""
+
+
+class Similar(NamedTuple):
+    """Accounts similar to some users, m pairs."""
+
+    places: Ids
+    """(m,): which of the users."""
+    user_ids: Ids
+    """(m,): the accounts, those of each user together, the likest first."""
 
 
 class TwoHop:
@@ -143,7 +163,7 @@ class TwoHop:
         return own + self._engaged.memory_bytes + self._engaged_by.memory_bytes
 
     def apply(self, rows: Rows, engagements: Engagements) -> None:
-        """Count admitted engagements, and note whose follows changed."""
+        """Count admitted engagements and mentions, and note whose follows changed."""
         follows = rows.of(Kind.FOLLOW, Kind.UNFOLLOW)
         if len(follows):
             self._mutual.forget(np.concatenate([follows["actor_id"], follows["target_id"]]))
@@ -159,6 +179,20 @@ class TwoHop:
                 at = np.arange(len(changes))
                 changes[at, _COLUMNS[mine.kinds]] = _CHANGES[mine.kinds]
                 ties.add(getattr(mine, owner), getattr(mine, other), changes)
+        mentions = rows.of(*MENTIONS)
+        if len(mentions):
+            self._mention(mentions)
+
+    def _mention(self, mentions: Rows) -> None:
+        for ties, owner, other in (
+            (self._engaged, "actor_id", "target_id"),
+            (self._engaged_by, "target_id", "actor_id"),
+        ):
+            mine = mentions.where(mentions.concern(owner))
+            if len(mine):
+                changes = np.zeros((len(mine), N_TYPES), np.int32)
+                changes[:, _MENTIONED] = np.where(mine["kind"] == Kind.MENTION, 1, -1)
+                ties.add(mine[owner], mine[other], changes)
 
     def left(
         self,
@@ -169,17 +203,19 @@ class TwoHop:
         preferred_ids: Ids | None = None,
         preferences: npt.NDArray[np.floating] | None = None,
         hidden_ids: Ids | None = None,
+        similar: Similar | None = None,
     ) -> LeftLists:
         """The source's lists, each cut to its first `limit`; for the source's own shard.
 
         By preference (real-graph score or affinity, 0 for who is not in `preferred_ids`,
-        which is sorted), then newest follow or most engagements first, then id. Without
-        those of `hidden_ids`, who are not to be named.
+        which is sorted), then newest follow, most engagements or likest first, then id.
+        Without those of `hidden_ids`, who are not to be named. `similar` are the accounts
+        similar to the source; without them that list is empty.
         """
         parts: list[tuple[Ids, npt.NDArray[np.float64], Ids, EdgeType]] = []
         degrees: dict[EdgeType, int] = {}
         for kind in dict.fromkeys(types):
-            ids, second = self._list(source_id, kind)
+            ids, second = self._list(source_id, kind, similar)
             if hidden_ids is not None and len(hidden_ids):
                 shown = ~np.isin(ids, hidden_ids)
                 ids, second = ids[shown], second[shown]
@@ -214,14 +250,19 @@ class TwoHop:
         pairs: Sequence[Pair] = HOME_PAIRS,
         *,
         max_named: int = 0,
+        similar: Similar | None = None,
     ) -> TwoHopCounts:
-        """The counts for candidates of this shard; names the best `max_named` of the first pair."""
+        """The counts for candidates of this shard; names the best `max_named` of the first pair.
+
+        `similar` are the accounts similar to each candidate; without them nobody knows them.
+        """
         n = len(candidate_ids)
         counts = np.zeros((n, len(pairs)), np.int32)
         right_degrees = np.zeros((n, len(pairs)), np.int32)
         best = np.full((n, max_named), len(left.ids), np.int32)
         wanted = np.array([[lhs, rhs] for lhs, rhs in pairs], np.int64).reshape(-1, 2)
         rights_wanted = [rhs for _, rhs in pairs]
+        found: list[tuple[Hits, npt.NDArray[np.uint16], list[EdgeType]]] = []
         for lists, types in (
             (self._followed_by, (EdgeType.FOLLOWED_BY, EdgeType.MUTUAL_FOLLOW)),
             (self._engaged_by_lists, _ENGAGED_BY),
@@ -231,15 +272,27 @@ class TwoHop:
             asked = [kind for kind in types if kind in rights_wanted]
             if asked and len(left.ids):
                 hits = lists.hits(left.ids, candidate_ids)
-                rights = self._rights(hits, left, candidate_ids, asked)
-                here = np.array([k for k, rhs in enumerate(rights_wanted) if rhs in asked])
-                lefts = left.types[hits.places]
-                _tally(hits.rows, lefts, rights, wanted, here, counts)
-                if max_named and 0 in here:
-                    _keep_best(hits.rows, lefts, rights, wanted[0], left.ranks[hits.places], best)
+                found.append((hits, self._rights(hits, left, candidate_ids, asked), asked))
+        alike = Similar(_NO_IDS, _NO_IDS) if similar is None else similar
+        if EdgeType.SIMILAR_TO in rights_wanted and len(left.ids):
+            hits = _similar_hits(left.ids, alike)
+            bits = np.full(len(hits.rows), 1 << EdgeType.SIMILAR_TO, np.uint16)
+            found.append((hits, bits, [EdgeType.SIMILAR_TO]))
+        for hits, rights, asked in found:
+            here = np.array([k for k, rhs in enumerate(rights_wanted) if rhs in asked])
+            lefts = left.types[hits.places]
+            _tally(hits.rows, lefts, rights, wanted, here, counts)
+            if max_named and 0 in here:
+                _keep_best(hits.rows, lefts, rights, wanted[0], left.ranks[hits.places], best)
+        n_similar = np.bincount(alike.places, minlength=n).astype(np.int32)
         for right in dict.fromkeys(rights_wanted):
-            right_degrees[:, wanted[:, 1] == right] = self._degrees(right, candidate_ids)[:, None]
-        known = [not UNKNOWN_TYPES.intersection(pair) for pair in pairs]
+            of_right = n_similar
+            if right is not EdgeType.SIMILAR_TO:
+                of_right = self._degrees(right, candidate_ids)
+            right_degrees[:, wanted[:, 1] == right] = of_right[:, None]
+        known = np.ones((n, len(pairs)), bool)
+        known[:, wanted[:, 0] == EdgeType.SIMILAR_TO] = left.degrees.get(EdgeType.SIMILAR_TO, 0) > 0
+        known[:, wanted[:, 1] == EdgeType.SIMILAR_TO] &= n_similar[:, None] > 0
         by_rank = np.zeros(len(left.ids) + 1, np.int64)
         by_rank[left.ranks] = left.ids
         return TwoHopCounts(
@@ -248,12 +301,16 @@ class TwoHop:
             counts,
             np.array([left.degrees.get(lhs, 0) for lhs, _ in pairs], np.int32),
             right_degrees,
-            np.tile(np.array(known, bool), (n, 1)),
+            known,
             by_rank[best],
         )
 
-    def _list(self, source_id: int, kind: EdgeType) -> tuple[Ids, npt.NDArray[np.int64]]:
+    def _list(
+        self, source_id: int, kind: EdgeType, similar: Similar | None
+    ) -> tuple[Ids, npt.NDArray[np.int64]]:
         """One of the source's lists, and by what it is ordered."""
+        if kind is EdgeType.SIMILAR_TO and similar is not None:
+            return similar.user_ids, -np.arange(len(similar.user_ids))
         if kind in self._relations:
             return self._relations[kind].others(source_id)
         if kind in self._ties:
@@ -295,6 +352,14 @@ class TwoHop:
         if kind is EdgeType.MUTUAL_FOLLOW:
             return self._mutual.of(owner_ids)
         return np.zeros(len(owner_ids), np.int32)
+
+
+def _similar_hits(left_ids: Ids, similar: Similar) -> Hits:
+    """Which of `left_ids` (sorted) each user is similar to."""
+    places = np.minimum(np.searchsorted(left_ids, similar.user_ids), len(left_ids) - 1)
+    there = np.flatnonzero(left_ids[places] == similar.user_ids)
+    rows = similar.places[there].astype(np.int32)
+    return Hits(rows, places[there].astype(np.int32), np.full(len(rows), -1, np.int32))
 
 
 def _scores_of(

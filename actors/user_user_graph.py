@@ -1,7 +1,8 @@
 """UUG: whom users follow and mention, as edges from one account to another.
 
-An edge has the original's code of its type. Events name one mention only, that of the account
-one replies to; media tags none do.
+An edge has the original's code of its type. Of mentions only that of the account one replies to
+is one here: `mention` events are counted, without their times, in the two-hop counts. Media tags
+no event names.
 """
 
 from dataclasses import dataclass

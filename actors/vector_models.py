@@ -9,13 +9,20 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from actors.stores.hnsw import HnswBase
-from actors.stores.sparse_embeddings import SIMCLUSTERS, SIMCLUSTERS_SCHEMA, SparseEmbeddings
+from actors.stores.sparse_embeddings import (
+    SIMCLUSTERS,
+    SIMCLUSTERS_SCHEMA,
+    TOPIC_MATRICES,
+    SparseEmbeddings,
+)
 from cluster.artifacts import Artifact, ArtifactStore
 from cluster.events import KIND_OF_LABEL
 from cluster.ids import Ids
 
 TWHIN = "twhin"
 TWHIN_SCHEMA = 1
+_SPARSE = ("known_for", "interested_in", "producers", *TOPIC_MATRICES)
+"""The matrices of SimClusters that shards read."""
 
 MIN_FAV_SCORE = 0.3
 """A user's favourites count for a community only where the user's fav_score in it reaches this
@@ -189,7 +196,7 @@ def read_vector_models(
             name: SparseEmbeddings.from_tables(
                 artifact.table(f"{name}_rows.arrow"), artifact.table(f"{name}.arrow")
             )
-            for name in ("known_for", "interested_in", "producers", "topics")
+            for name in _SPARSE
             if f"{name}_rows.arrow" in artifact.manifest.files
         }
         interested_in = sparse.pop("interested_in")

@@ -37,7 +37,9 @@ class ViewerState:
     muted_keywords: tuple[str, ...] = ()
     """In lower case, sorted."""
     followed_topics: Ids = field(default_factory=_no_ids)
-    """Sorted, like the two below."""
+    """Sorted, like the three below."""
+    unfollowed_topics: Ids = field(default_factory=_no_ids)
+    """Followed once and no more."""
     muted_topics: Ids = field(default_factory=_no_ids)
     subscriptions: Ids = field(default_factory=_no_ids)
     """Creators whose exclusive posts the viewer may read."""
@@ -87,6 +89,7 @@ class AskViewerState:
             languages=named.languages,
             muted_keywords=named.muted_keywords,
             followed_topics=np.sort(topics),
+            unfollowed_topics=graph.topics.dropped(self.viewer_id),
             muted_topics=_on(chosen, Sort.MUTED_TOPIC),
             subscriptions=_on(chosen, Sort.SUBSCRIPTION),
             feedback_author_ids=authors,

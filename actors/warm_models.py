@@ -10,7 +10,7 @@ from actors.features.pair_scores import sparse_pair_scores
 from actors.features.real_graph import RealGraphScores
 from actors.features.reputation import Reputations
 from actors.features.safety import ANY_LANGUAGE, NgramModel, SafetyModel
-from actors.graph_questions import AskLeft, AskPostFacts, AskSignals, AskTopicTastes, AskTwoHop
+from actors.graph_questions import AskLeft, AskPostFacts, AskSignals, AskTwoHop
 from actors.retrieval_questions import AskSimilarMany
 from actors.signal_types import SignalType
 from actors.state import Question, ShardState
@@ -18,6 +18,8 @@ from actors.stores.cluster_search import ClusterSearch, Similarity, floors_of, m
 from actors.stores.cluster_search_many import ManySearches
 from actors.stores.ranked_lists import RankedLists, merge_lists
 from actors.stores.sparse_embeddings import SparseEmbeddings
+from actors.topic_questions import AskTopics
+from actors.topic_social_proof import TopicTastes
 from actors.two_hop import HOME_PAIRS, LeftLists
 from actors.vector_models import DenseVectors, VectorModels, contributions_of
 from actors.vector_questions import (
@@ -108,7 +110,7 @@ def questions_of_models(
         AskSignals(user_id, tuple(SignalType), now_ms),
         AskSignals(user_id, tuple(SignalType), now_ms, known),
         AskPostFacts(post_ids),
-        AskTopicTastes(user_id),
+        AskTopics(post_ids, version, TopicTastes(), now_ms),
     ]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cluster.archive_files import ArchiveCorrupt, Storage
-from cluster.events import EDGES, ENGAGEMENTS, NEGATIVE_FEEDBACK, UNDONE_BY, Kind
+from cluster.events import EDGES, ENGAGEMENTS, MENTIONS, NEGATIVE_FEEDBACK, UNDONE_BY, Kind
 
 CATALOG = "positions.json"
 CATALOG_FORMAT = 1
@@ -27,7 +27,7 @@ KIND_GROUPS: dict[str, frozenset[Kind]] = {
         or k in (Kind.PREFERENCE, Kind.DISMISS)
     ),
     "posts": frozenset(k for k in Kind if k.name.startswith(("POST_", "SAFETY_"))),
-    "edges": frozenset(EDGES),
+    "edges": frozenset({*EDGES, *MENTIONS}),
     "engagements": frozenset({*ENGAGEMENTS, *NEGATIVE_FEEDBACK, *UNDONE_BY}),
     "exposures": frozenset({Kind.SERVED, Kind.IMPRESSION, Kind.MODULE_SERVED}),
     "activations": frozenset({Kind.ARTIFACT_ACTIVATE}),

@@ -32,6 +32,7 @@ PREFERENCES: dict[str, Choice] = {
         0, 1, False, "how much of the timeline is by accounts that the viewer follows"
     ),
     "languages_only": Choice(0, 1, True, "only posts in the languages that the viewer chose"),
+    "no_topics": Choice(0, 1, True, "no post is recommended by the topics that it is about"),
     "ad_free": Choice(0, 1, True, "no ads, for viewers who pay"),
 }
 """Name → what it is. Beside these stand languages, see `LANGUAGE_PREFIX`."""

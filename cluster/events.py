@@ -5,7 +5,8 @@ from enum import IntEnum
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Of 2 are `mention` and `unmention`."""
 
 
 class Kind(IntEnum):
@@ -31,6 +32,8 @@ class Kind(IntEnum):
     UNMUTE = 25
     SUBSCRIBE = 26
     UNSUBSCRIBE = 27
+    MENTION = 28
+    UNMENTION = 29
 
     FAVOURITE = 30
     UNFAVOURITE = 31
@@ -125,6 +128,10 @@ EDGES = (
 )
 """What ties one user to another, and its undoing. Who subscribes reads a creator's posts that
 are `exclusive`."""
+
+MENTIONS = (Kind.MENTION, Kind.UNMENTION)
+"""A post of the actor names a user (`target_id`), and no longer does, since it was edited or
+deleted. One for each user named; whom a post replies to or quotes needs none."""
 
 CORE = pa.schema(
     [
@@ -232,6 +239,7 @@ RULES: dict[Kind, Rule] = {
     Kind.POST_EDIT: Rule(("post_id", "author_id"), _CONTENT),
     Kind.POST_DELETE: Rule(("post_id", "author_id")),
     **dict.fromkeys(EDGES, _EDGE),
+    **dict.fromkeys(MENTIONS, Rule(("actor_id", "post_id", "target_id"), user_target=True)),
     **dict.fromkeys((*ENGAGEMENTS, *NEGATIVE_FEEDBACK, *UNDONE_BY), _ON_POST),
     Kind.PROFILE_CLICK: Rule(("actor_id", "author_id"), _CONTEXT | {"post_id"}),
     Kind.KEYWORD_MUTE: Rule(("actor_id", "keyword")),

@@ -1,9 +1,9 @@
 """What a user may say of oneself: the events that a token of that user alone may send.
 
 They are what somebody does at a screen, under the own name. What needs somebody to check it first
-stays with servers: who a user is, whose a post is (its id decides what an edit or a deletion
-reaches), whether a protected account lets itself be followed, who has paid, what is a safety label,
-and what the service itself tells.
+stays with servers: who a user is, whose a post is and whom it names (its id decides what an edit
+or a deletion reaches), whether a protected account lets itself be followed, who has paid, what is
+a safety label, and what the service itself tells.
 """
 
 from collections.abc import Collection

@@ -49,6 +49,11 @@ class SimClustersSettings(Group):
     """Topics followed by fewer get no embedding (published: 100)."""
     communities_per_topic: int = Field(50, ge=1)
     min_topic_score: float = Field(0.001, ge=0)
+    min_topic_share: float = Field(0.25, gt=0, le=1)
+    """Of a producer's favourites those of posts on a topic, to be known for it (in the original
+    people choose)."""
+    producers_per_topic: int = Field(1_000, ge=1)
+    """Known producers that stand for a topic (published)."""
     threads: int = Field(2, ge=1, le=256)
     """Of the parts whose outcome does not depend on it."""
     sampler_threads: int = Field(1, ge=1, le=256)

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from cluster.events import Kind
 from cluster.ids import Ids
 from simulation.posts import draw_posts, record_posts, texts_of
-from simulation.recorder import Recorder
+from simulation.recorder import NEVER_MS, Recorder
 from simulation.rhythm import HOUR_MS
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 EDITED, DELETED = 0.01, 0.015
 """Share of posts."""
+MENTIONED = 0.08
+"""Share of posts that name somebody whom their author follows."""
 LABELS = {"toxic": "abusive_high_recall", "adult": "nsfw_high_precision"}
 """Trait of a post → the safety label given for it."""
 LABELLED, LABELLED_WRONGLY = 0.85, 0.002
@@ -41,7 +43,7 @@ def publish(
 def look_after(
     world: "World", rows: Ids, now_ms: int, recorder: Recorder, rng: np.random.Generator
 ) -> None:
-    """Later events of new posts, not before `now_ms`: edits, deletions, safety labels."""
+    """What follows from new posts, not before `now_ms`: mentions, edits, deletions, labels."""
     posts = world.posts.rows[rows]
     author_ids = world.population.user_ids[posts["author"]]
 
@@ -65,6 +67,7 @@ def look_after(
     recorder.add(
         Kind.POST_DELETE, deleted_ms, post_id=posts["id"][chosen], author_id=author_ids[chosen]
     )
+    _mention(world, rows, now_ms, recorder, rng)
     for trait, label in LABELS.items():
         chance = np.where(posts[trait], LABELLED, LABELLED_WRONGLY)
         chosen = np.flatnonzero(rng.random(len(rows)) < chance)
@@ -76,3 +79,27 @@ def look_after(
             value=rng.beta(8.0, 2.0, len(chosen)).astype(np.float32),
             label=label,
         )
+
+
+def _mention(
+    world: "World", rows: Ids, now_ms: int, recorder: Recorder, rng: np.random.Generator
+) -> None:
+    """Some posts name somebody, until they are deleted."""
+    # Draws of their own leave all others as they were.
+    [mine] = rng.spawn(1)
+    starts, followed = world.follows.targets_by_source()
+    rows = rows[mine.random(len(rows)) < MENTIONED]
+    rows = rows[np.diff(starts)[world.posts.rows["author"][rows]] > 0]
+    posts = world.posts.rows[rows]
+    authors = posts["author"]
+    places = mine.random(len(rows)) * np.diff(starts)[authors]
+    user_ids = world.population.user_ids
+    columns = {
+        "actor_id": user_ids[authors],
+        "post_id": posts["id"],
+        "target_id": user_ids[followed[starts[authors] + places.astype(np.int64)]],
+    }
+    recorder.add(Kind.MENTION, np.maximum(posts["created_ms"], now_ms), **columns)
+    gone = posts["deleted_ms"] != NEVER_MS
+    taken_back = {name: values[gone] for name, values in columns.items()}
+    recorder.add(Kind.UNMENTION, posts["deleted_ms"][gone], **taken_back)

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from hypothesis import strategies as st
 
-from actors.graph_questions import AskLeft, AskSignals, AskTopicTastes, AskTwoHop
+from actors.graph_questions import AskLeft, AskSignals, AskTwoHop
 from actors.models import Models
 from actors.page_questions import AskNewestBetween
 from actors.questions import (
@@ -29,7 +29,7 @@ from actors.stores.newest_between import Place, Replies
 from actors.two_hop import HOME_PAIRS, LeftLists
 from actors.viewer_state import AskViewerState
 from cluster.artifacts import ArtifactStore
-from cluster.events import NEGATIVE_FEEDBACK, UNDONE_BY, Kind
+from cluster.events import MENTIONS, NEGATIVE_FEEDBACK, UNDONE_BY, Kind
 from cluster.ids import N_PARTITIONS, partitions_of
 from cluster.routing import decode, encode, is_imported, route
 from cluster.settings import Settings
@@ -240,7 +240,6 @@ def answers(
         AskPosts(post_ids, "en", now_ms),
         AskUris(post_ids),
         AskLabels(post_ids, np.array([author_of(post) for post in posts])),
-        *(AskTopicTastes(user) for user in users),
         *(AskSignals(user, tuple(SignalType), now_ms) for user in users),
         *(AskTwoHop(left, user_ids, HOME_PAIRS, 2) for left in _left_lists(states, users, now_ms)),
     ]
@@ -312,14 +311,15 @@ def _happening(draw: st.DrawFn) -> Event:
     sort = draw(st.sampled_from(sorts))
     if sort == "edge":
         actor, target = draw(st.lists(_users, min_size=2, max_size=2, unique=True))
-        kind = draw(st.sampled_from(_EDGES))
-        return {"kind": kind.label, "actor_id": actor, "target_id": target}
+        kind = draw(st.sampled_from((*_EDGES, *MENTIONS)))
+        event: Event = {"kind": kind.label, "actor_id": actor, "target_id": target}
+        return event | ({"post_id": draw(_posts)} if kind in MENTIONS else {})
     if sort == "topic":
         kind = draw(st.sampled_from((Kind.TOPIC_FOLLOW, Kind.TOPIC_UNFOLLOW)))
         return {"kind": kind.label, "actor_id": draw(_users), "target_id": draw(st.integers(1, 3))}
     if sort == "user":
         kind = draw(st.sampled_from(_USERS))
-        event: Event = {"kind": kind.label, "actor_id": draw(_users)}
+        event = {"kind": kind.label, "actor_id": draw(_users)}
         if kind in (Kind.USER_CREATE, Kind.USER_UPDATE):
             event["language"] = draw(st.sampled_from(["en", "de"]))
             event["protected"] = draw(st.booleans())

@@ -127,6 +127,8 @@ class ReasonAnswer(BaseModel):
     """Whom the sentence names."""
     post_ids: list[str]
     """The posts that it names."""
+    topic_ids: list[str] = []
+    """The topics that it names, the likeliest first."""
     text: str
 
 
@@ -416,6 +418,7 @@ def _reason(reason: Reason) -> dict[str, Any]:
         "kind": reason.kind,
         "user_ids": [str(user) for user in reason.user_ids],
         "post_ids": [str(post) for post in reason.post_ids],
+        "topic_ids": [str(topic) for topic in reason.topic_ids],
         "text": reason.text,
     }
 

@@ -46,8 +46,8 @@ def dressed(
     if not len(shown):
         return []
     facts = query.page_facts
-    reasons = reasons_of(query, shown, source_names)
     linked = facts.of(shown) if facts else _nothing_linked(len(shown))
+    reasons = reasons_of(query, shown, source_names, linked.topic_ids)
     modules = _alone(shown)
     if facts:
         modules = threads(query, shown) if ordered else facts.modules(shown)
@@ -182,8 +182,8 @@ def _alone(shown: Candidates) -> ConversationModules:
 
 
 def _nothing_linked(n: int) -> Linked:
-    none = np.zeros(n, bool)
-    return Linked(NONE, np.full((n, 4), -1, np.int64), none, none[:0], np.zeros((n, 0), np.int64))
+    none, nobody = np.zeros(n, bool), np.zeros((n, 0), np.int64)
+    return Linked(NONE, np.full((n, 4), -1, np.int64), none, none[:0], nobody, nobody)
 
 
 def _uris(query: Query, shown: Candidates) -> list[str | None]:

@@ -28,6 +28,8 @@ SENSITIVE_LABELS = tuple(
     if name.startswith(("nsfw_", "gore")) or name == "reported_sensitive"
 )
 _SENSITIVE = label_bits(*SENSITIVE_LABELS)
+NO_TOPICS = "no_topics"
+"""The viewer's preference: 1 for no post by its topics, followed ones included."""
 ONLY_LANGUAGES = "languages_only"
 """The viewer's preference: 1 for chosen languages everywhere, 0 for all languages."""
 
@@ -84,8 +86,8 @@ def late_filters(source_names: Sequence[str] = ()) -> tuple[LateFilter, ...]:
         LateFilter(
             "social_context",
             "§ post-scoring filters, For You filters",
-            "out of network: what no second degree, no followed topic, no conversation and no"
-            " source of its own explains",
+            "out of network: what no second degree, no followed or proven topic, no conversation"
+            " and no source of its own explains",
             ("heuristics.filters.own_proof_sources", "heuristics.filters.verified_need_no_proof"),
             partial(has_social_context, tuple(source_names)),
         ),
@@ -183,13 +185,15 @@ def has_social_context(
     *,
     in_module: Mask | None = None,
     followed_by: Mask | None = None,
+    on_topic: Mask | None = None,
 ) -> Mask:
     """Of strangers only what somebody or something the viewer follows leads to.
 
     That is a public engagement by those whom the viewer follows, a source that is a reason of
     its own, a followed topic, being a reply (as when posts are ranked; where `in_module` (n,)
     is given only what stands in a conversation, as when the page is made), and, where it is
-    known, an author whom those follow whom the viewer follows: `followed_by` (n,).
+    known, an author whom those follow whom the viewer follows: `followed_by` (n,), or a topic
+    that may be named: `on_topic` (n,).
     """
     settings = query.settings.heuristics.filters
     own_proof = sum(
@@ -201,10 +205,14 @@ def has_social_context(
     keep |= (candidates.sources & np.uint32(own_proof)) > 0
     keep |= (candidates.proof_ids > 0).any(axis=1) | (candidates.feature("proof_weight") > 0)
     keep |= candidates.is_reply if in_module is None else in_module
-    keep |= _in(query.state.followed_topics, candidates.topic_ids)
+    if not query.state.preferences.get(NO_TOPICS):
+        keep |= _in(query.state.followed_topics, candidates.topic_ids)
     if settings.verified_need_no_proof:
         keep |= _has(candidates, Mark.AUTHOR_VERIFIED)
-    return keep if followed_by is None else keep | followed_by
+    for known in (followed_by, on_topic):
+        if known is not None:
+            keep |= known
+    return keep
 
 
 def not_competitor(query: Query, candidates: Candidates) -> Mask:

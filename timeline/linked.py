@@ -14,15 +14,20 @@ import numpy as np
 from actors.features.light import VIEWER_FEATURES, positions_in, viewer_features
 from actors.features.reputation import TWEEPCRED
 from actors.graph_questions import AskTwoHop
+from actors.models import VECTORS
 from actors.questions import AskPosts
 from actors.router import shards_of
 from actors.shown_questions import AskMutedWords
 from actors.social_proof import seeds_of
 from actors.state import Failed, Question
+from actors.topic_questions import AskTopics
+from actors.topic_social_proof import HOME_TOPICS, TopicTastes
 from actors.two_hop import FOLLOWED_BY_FOLLOWED, MAX_LEFT, EdgeType, LeftLists
+from actors.viewer_state import ViewerState
 from cluster.ids import Ids
 from timeline import filters
 from timeline.candidates import (
+    ENGINES,
     N_POST_FEATURES,
     NONE,
     QUOTE_OF,
@@ -34,12 +39,16 @@ from timeline.candidates import (
 )
 from timeline.facts_ahead import write_facts
 from timeline.feedback_fatigue import not_fatigued, not_reported
+from timeline.late_filters import NO_TOPICS
 from timeline.query import Query
 
 SHARE = 0.6
 """Of the time left, for the wave."""
 NAMED = 2
 """Followers of an author who are named (published)."""
+_BY_COMMUNITIES = np.uint32(
+    1 << ENGINES.index("simclusters_ann") | 1 << ENGINES.index("interested_in")
+)
 
 
 class Link(IntEnum):
@@ -66,6 +75,9 @@ class Linked:
     follower_ids: Ids
     """Shape (n, NAMED): whom the viewer follows who follow the author, the nearest first; 0 for
     no more, for authors whom the viewer follows, and where the post has other social proof."""
+    topic_ids: Ids
+    """Shape (n, HOME_TOPICS): topics that may be named to the viewer, the likeliest first; 0 for no
+    more, and for posts that are no strangers' found by their communities."""
     beside: Mapping[int, Any] = field(default_factory=dict)
     """What shards answered to the questions beside, by shard; none where one failed."""
 
@@ -77,6 +89,7 @@ class Linked:
             self.holds_muted[rows],
             self.linked_hold_muted,
             self.follower_ids[rows],
+            self.topic_ids[rows],
             self.beside,
         )
 
@@ -109,6 +122,7 @@ def linked_posts(
     columns = dict(vars(wanted))
     muted = np.full(n + m, bool(keywords))
     followers = np.zeros((n, NAMED), np.int64)
+    topics = np.zeros((n, HOME_TOPICS), np.int64)
     answers: dict[int, Any] = {}
 
     ahead: list[_Part] = []
@@ -116,6 +130,7 @@ def linked_posts(
     homes = shards_of(every, query.router.n_shards)
     named = _to_be_named(query, candidates)
     left = _whom_the_viewer_follows(query)
+    by_topics = _by_topics(query, candidates)
     reputations = query.versions.get(TWEEPCRED, "")
     for shard in np.unique(homes).tolist():
         here = np.flatnonzero(homes == shard)
@@ -130,6 +145,17 @@ def linked_posts(
         if keywords:
             texts = np.concatenate([candidates.post_ids[mine], wanted.post_ids[theirs]])
             ahead.append(_Part(shard, AskMutedWords(texts, keywords), _into(muted, here)))
+        proven = mine[by_topics[mine]]
+        if len(proven):
+            about = AskTopics(
+                *(
+                    candidates.post_ids[proven],
+                    query.tastes.versions[VECTORS],
+                    _tastes_of(query.state),
+                ),
+                query.now_ms,
+            )
+            ahead.append(_Part(shard, about, _topics_into(topics, proven)))
         mine = mine[named[mine]]
         if len(mine) and len(left.ids):
             authors, at = np.unique(candidates.author_ids[mine], return_inverse=True)
@@ -149,7 +175,7 @@ def linked_posts(
         )
     )
     muted &= every != query.viewer_id
-    return Linked(Candidates(**columns), rows, muted[:n], muted[n:], followers, answers)
+    return Linked(Candidates(**columns), rows, muted[:n], muted[n:], followers, topics, answers)
 
 
 def gone(linked: Linked) -> Mask:
@@ -270,6 +296,24 @@ def _to_be_named(query: Query, candidates: Candidates) -> Mask:
     return named
 
 
+def _by_topics(query: Query, candidates: Candidates) -> Mask:
+    """Whose topics may be named: those of strangers' posts that SimClusters found (published)."""
+    if VECTORS not in query.tastes.versions:
+        return np.zeros(len(candidates), bool)
+    found = (candidates.engines & _BY_COMMUNITIES) > 0
+    strange = ~(candidates.feature("is_followed") > 0) & (candidates.author_ids != query.viewer_id)
+    by_topics: Mask = found & strange
+    return by_topics
+
+
+def _tastes_of(state: ViewerState) -> TopicTastes:
+    """A viewer's word on topics."""
+    return TopicTastes(
+        *(state.followed_topics, state.unfollowed_topics, state.muted_topics),
+        paused=bool(state.preferences.get(NO_TOPICS)),
+    )
+
+
 def _whom_the_viewer_follows(query: Query) -> LeftLists:
     ids, weights = seeds_of(query.viewer, MAX_LEFT)
     ranks = np.empty(len(ids), np.int32)
@@ -292,6 +336,13 @@ def _into(values: Any, rows: Ids) -> Callable[[Any], None]:
 def _names_into(names: Ids, rows: Ids, at: Ids) -> Callable[[Any], None]:
     def take(answer: Any) -> None:
         names[rows] = answer.named_ids[at]
+
+    return take
+
+
+def _topics_into(topic_ids: Ids, rows: Ids) -> Callable[[Any], None]:
+    def take(answer: Any) -> None:
+        topic_ids[rows], _ = answer.padded(topic_ids.shape[1])
 
     return take
 

@@ -168,15 +168,18 @@ def _safe() -> list[Filter]:
 def explained(source_names: tuple[str, ...], query: Query, candidates: Candidates) -> Mask:
     """A filter for `page_facts`: of strangers only what somebody or something leads to.
 
-    As `has_social_context`, with who of the viewer's people follow the author, and replies only
-    in conversations that can be shown.
+    As `has_social_context`, with who of the viewer's people follow the author and which topics
+    may be named, and replies only in conversations that can be shown.
     """
     facts = _facts(query)
     linked = facts.of(candidates)
     in_module = candidates.is_reply & valid_conversations(candidates, linked, facts.not_above)
     followed_by: Mask = np.any(linked.follower_ids > 0, axis=1)
     return has_social_context(
-        source_names, query, candidates, in_module=in_module, followed_by=followed_by
+        *(source_names, query, candidates),
+        in_module=in_module,
+        followed_by=followed_by,
+        on_topic=np.any(linked.topic_ids > 0, axis=1),
     )
 
 
@@ -275,6 +278,7 @@ def _joined(before: PageFacts, more: PageFacts) -> PageFacts:
         np.concatenate([first.holds_muted, then.holds_muted]),
         np.concatenate([first.linked_hold_muted, then.linked_hold_muted]),
         np.concatenate([first.follower_ids, then.follower_ids]),
+        np.concatenate([first.topic_ids, then.topic_ids]),
         first.beside,
     )
     return PageFacts(

@@ -2,10 +2,14 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from actors.graph import PUBLIC_CODES
 from actors.signal_types import SignalType
 from cluster.events import Kind
+from cluster.ids import Ids
 from timeline.candidates import ENGINES, Candidates
+from timeline.late_filters import NO_TOPICS
 from timeline.query import Query
 
 _WORDS = {
@@ -51,10 +55,19 @@ class Reason:
     user_ids: tuple[int, ...]
     text: str
     post_ids: tuple[int, ...] = ()
+    topic_ids: tuple[int, ...] = ()
 
 
-def reasons_of(query: Query, shown: Candidates, source_names: list[str]) -> list[list[Reason]]:
-    """The reasons of each candidate shown, the strongest first; never empty."""
+def reasons_of(
+    query: Query, shown: Candidates, source_names: list[str], proven: Ids | None = None
+) -> list[list[Reason]]:
+    """The reasons of each candidate shown, the strongest first; never empty.
+
+    `proven` (n, ·) are the topics that may be named, as `Linked.topic_ids`.
+    """
+    no_topics = query.state.preferences.get(NO_TOPICS)
+    followed_topics = frozenset() if no_topics else frozenset(query.state.followed_topics.tolist())
+    proven = np.zeros((len(shown), 0), np.int64) if proven is None else proven
     columns = zip(
         shown.author_ids.tolist(),
         (shown.feature("is_followed") > 0).tolist(),
@@ -65,10 +78,11 @@ def reasons_of(query: Query, shown: Candidates, source_names: list[str]) -> list
         zip(shown.signals.tolist(), shown.signal_ids.tolist(), strict=True),
         shown.proof_ids.tolist(),
         shown.proof_kinds.tolist(),
+        zip(shown.topic_ids.tolist(), proven.tolist(), strict=True),
         strict=True,
     )
     found: list[list[Reason]] = []
-    for author, followed, affine, sources, source, engines, signal, users, kinds in columns:
+    for author, followed, affine, sources, source, engines, signal, users, kinds, topics in columns:
         mine: list[Reason] = []
         if author == query.viewer_id:
             mine.append(Reason("own_post", (author,), "you wrote it"))
@@ -76,6 +90,8 @@ def reasons_of(query: Query, shown: Candidates, source_names: list[str]) -> list
             mine.append(Reason("followed_author", (author,), "you follow the author"))
         mine += _proof_reasons(users, kinds)
         mine += _signal_reasons(*signal)
+        if not followed and author != query.viewer_id:
+            mine += _topic_reasons(topics[0], topics[1], followed_topics)
         mine += [
             Reason(_OF_ENGINE[name][0], (), _OF_ENGINE[name][1])
             for number, name in enumerate(ENGINES)
@@ -100,6 +116,16 @@ def _signal_reasons(signal: int, signal_id: int) -> list[Reason]:
     if words.startswith("like post"):
         return [Reason("similar_post", (), text, (signal_id,))]
     return [Reason("similar_author", (signal_id,), text)]
+
+
+def _topic_reasons(first: int, proven: list[int], followed: frozenset[int]) -> list[Reason]:
+    """Of one post: topics that the viewer follows before those that are only proven."""
+    mine = [topic for topic in dict.fromkeys([first, *proven]) if topic in followed]
+    others = [topic for topic in proven if topic and topic not in followed]
+    if not mine and not others:
+        return []
+    why = f"{mine[0]}, which you follow" if mine else f"{others[0]}, whose followers like it"
+    return [Reason("topic", (), f"on topic {why}", topic_ids=(*mine, *others))]
 
 
 def _proof_reasons(users: list[int], kinds: list[int]) -> list[Reason]:

@@ -1,6 +1,7 @@
 """Social context: the one line over an entry that says what it has to do with the viewer."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -48,33 +49,31 @@ def social_contexts(
     """
     near = in_network(query, shown)
     followers = linked.follower_ids if linked else np.zeros((len(shown), 0), np.int64)
-    topics = frozenset(query.state.followed_topics.tolist())
     found: list[Reason | None] = []
     columns = zip(
         near.tolist(),
         _roots(query, len(shown), modules, linked),
-        zip(shown.author_ids.tolist(), shown.topic_ids.tolist(), strict=True),
+        shown.author_ids.tolist(),
         shown.sources.tolist(),
         followers.tolist(),
         reasons,
         strict=True,
     )
-    for is_near, root, (author, topic), sources, who, why in columns:
+    for is_near, root, author, sources, who, why in columns:
         if root is not None:
             found.append(_of_module(is_near, author, *root))
             continue
         lines = [reason for reason in why if reason.kind in LIKED_BY]
         if not is_near:
             lines += _followed_by(who)
-            if topic and topic in topics:
-                lines.append(Reason("topic", (), f"on topic {topic}, which you follow"))
+            lines += [reason for reason in why if reason.kind == "topic"]
         lines += [
             Reason(*_OF_SOURCES[name][:1], (), _OF_SOURCES[name][1])
             for number, name in enumerate(source_names)
             if sources >> number & 1 and name in _OF_SOURCES
         ]
         first = min(lines, key=lambda line: PRIORITY.index(line.kind), default=None)
-        found.append(first and Reason(first.kind, first.user_ids[:NAMED], first.text))
+        found.append(first and replace(first, user_ids=first.user_ids[:NAMED]))
     return found
 
 

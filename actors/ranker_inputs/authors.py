@@ -14,7 +14,7 @@ from actors.state import ShardState
 from actors.stores.posts import COUNTERS
 from actors.stores.sparse_embeddings import SparseEmbeddings
 from actors.stores.words import Words
-from actors.two_hop import HOME_PAIRS, UNKNOWN_TYPES, EdgeType, LeftLists, Pair
+from actors.two_hop import HOME_PAIRS, EdgeType, LeftLists
 from actors.vector_models import Float32s
 from cluster.events import Kind
 from cluster.ids import Ids
@@ -101,13 +101,12 @@ LIKENESS = Family(
         ),
     ),
 )
-PAIRS: tuple[Pair, ...] = tuple(pair for pair in HOME_PAIRS if not UNKNOWN_TYPES.intersection(pair))
 _LAPTOP_PAIRS = (
     (EdgeType.FOLLOWING, EdgeType.FOLLOWED_BY),
     (EdgeType.FAVORITE, EdgeType.FAVORITED_BY),
     (EdgeType.MUTUAL_FOLLOW, EdgeType.FOLLOWED_BY),
 )
-_RIGHTS = tuple(dict.fromkeys(right for _, right in PAIRS))
+_RIGHTS = tuple(dict.fromkeys(right for _, right in HOME_PAIRS))
 TWO_HOP = Family(
     "two_hop",
     "two-hop graph",
@@ -121,7 +120,7 @@ TWO_HOP = Family(
                 f"{right.name.lower()}",
                 laptop=(left, right) in _LAPTOP_PAIRS,
             )
-            for left, right in PAIRS
+            for left, right in HOME_PAIRS
         ),
         *(
             number(
@@ -231,12 +230,12 @@ def vectors_of(state: ShardState, asking: Asking, table: str, user_ids: Ids) -> 
 
 def two_hop(state: ShardState, asking: Asking, left: LeftLists, author_ids: Ids) -> Floats:
     """The block of `TWO_HOP`, (a, ·)."""
-    pairs = PAIRS if asking.selection == "twitter" else _LAPTOP_PAIRS
+    pairs = HOME_PAIRS if asking.selection == "twitter" else _LAPTOP_PAIRS
     found = state.graph.two_hop.counts(left, author_ids, pairs)
     values = np.zeros((len(author_ids), len(TWO_HOP.columns)), np.float32)
     for column, (pair_left, right) in enumerate(pairs):
-        values[:, PAIRS.index((pair_left, right))] = found.counts[:, column]
-        values[:, len(PAIRS) + _RIGHTS.index(right)] = found.right_degrees[:, column]
+        values[:, HOME_PAIRS.index((pair_left, right))] = found.counts[:, column]
+        values[:, len(HOME_PAIRS) + _RIGHTS.index(right)] = found.right_degrees[:, column]
     return values
 
 

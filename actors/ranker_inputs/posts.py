@@ -18,7 +18,8 @@ from actors.ranker_inputs.viewer import Person
 from actors.state import ShardState
 from actors.stores.posts import COUNTERS
 from actors.stores.recent_counts import DECAYED, HALF_LIFE_MS
-from actors.topic_social_proof import cosines
+from actors.topic_questions import topics_of
+from actors.topic_social_proof import HOME_TOPICS
 from cluster.events import Kind
 from cluster.ids import Ids
 from cluster.settings import HOUR_MS
@@ -105,7 +106,10 @@ LIKENESS = Family(
             for name in ("dot", "cosine")
         ),
         number("simclusters.post_communities", "communities that the post has", laptop=True),
-        number("simclusters.topic_post.cosine", "cosine of the post's and its topic's communities"),
+        *(
+            number(f"topic_proof.{nth}", f"score of the {nth} of the post's topics that are proven")
+            for nth in ("best", "second", "third")
+        ),
     ),
 )
 
@@ -184,7 +188,7 @@ def likeness(state: ShardState, asking: Asking, rows: npt.NDArray[np.int64]) -> 
     models = asking.vector_models(state)
     if models is None or not len(rows):
         return values
-    post_ids, topic_ids = (state.posts.table[name][rows] for name in ("post_ids", "topic_id"))
+    post_ids = state.posts.table["post_ids"][rows]
     embedded = state.vectors.embeddings(models.version, post_ids, asking.now_ms)
     viewer = matrix_of(models, "interested_in")
     mine = viewer.take(viewer.rows_of(asking.viewer))
@@ -197,9 +201,7 @@ def likeness(state: ShardState, asking: Asking, rows: npt.NDArray[np.int64]) -> 
             values[:, at : at + 2] = dense_pair_scores(own, vectors)
     values[:, n + 4] = np.diff(embedded.offsets)
     if asking.selection == "twitter":
-        topics = matrix_of(models, "topics")
-        of_topics = np.where(topic_ids > 0, topics.rows_of(topic_ids), -1)
-        values[:, n + 5] = cosines(embedded, np.arange(len(rows)), topics, of_topics)
+        _, values[:, n + 5 :] = topics_of(state, models, rows, embedded).padded(HOME_TOPICS)
     return values
 
 

@@ -32,7 +32,13 @@ Floats = npt.NDArray[np.float32]
 
 MAX_LISTS, MAX_MEMBERS = 20, 500
 """Lists of the viewer, and members of each, that are looked at (the candidate source's)."""
-_TYPES = ("favourite", "repost_or_quote", "reply")
+_TYPES = {
+    "favourite": "favourites of posts of",
+    "repost_or_quote": "reposts and quotes of posts of",
+    "reply": "replies to posts of",
+    "mention": "mentions of",
+}
+"""The columns of `EngagementTies`."""
 _MEANING = {
     "decayed": "{kind} events of the viewer with the author's posts, half-life 7 days",
     "count": "{kind} events of the viewer with the author's posts, within the window",
@@ -53,12 +59,12 @@ _STATISTICS = tuple(
 )
 _STANDING = (
     *(
-        number(f"real_graph.viewer_to_author.{name}", f"the viewer's {name}s of the author's posts")
-        for name in _TYPES
+        number(f"real_graph.viewer_to_author.{name}", f"the viewer's {words} the author")
+        for name, words in _TYPES.items()
     ),
     *(
-        number(f"real_graph.author_to_viewer.{name}", f"the author's {name}s of the viewer's posts")
-        for name in _TYPES
+        number(f"real_graph.author_to_viewer.{name}", f"the author's {words} the viewer")
+        for name, words in _TYPES.items()
     ),
 )
 _SCORES = (
@@ -162,7 +168,7 @@ def lists_of(state: ShardState, asking: Asking, author_ids: Ids) -> Ids:
 
 
 def _counts(ties_of: EngagementTies, owner_ids: Ids, other_ids: Ids) -> Floats:
-    """What stands of each pair's engagements, (u, 3)."""
+    """What stands of each pair's engagements, (u, len(_TYPES))."""
     rows = ties_of.table.pairs.edges_of(owner_ids, other_ids)
     counts = np.zeros((len(rows), len(_TYPES)), np.float32)
     known = rows >= 0

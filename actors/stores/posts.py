@@ -6,6 +6,7 @@ import pyarrow as pa
 
 from actors.features.text import STATISTICS, text_statistics
 from actors.stores.columns import Array, Columns
+from actors.stores.id_lists import IdLists
 from actors.stores.id_map import IdMap
 from actors.stores.kernels import kernel
 from actors.stores.recent_counts import COLUMNS as DECAYED_COLUMNS
@@ -34,6 +35,8 @@ _CONTENT = {
     "sensitive": np.bool_,
     "exclusive": np.bool_,
     "topic_id": np.int64,
+    "topics_start": np.int64,
+    "topics_count": np.int32,
     "text_start": np.int64,
     "text_bytes": np.int32,
     "statistics": (np.float32, len(STATISTICS)),
@@ -89,6 +92,7 @@ class PostTable:
         self._authors = Columns({"head": np.int32})
         self._written = Columns({"rows": np.int32})
         self._texts = Texts()
+        self._topics = IdLists()
         self.languages = Words()
 
     def __len__(self) -> int:
@@ -102,7 +106,7 @@ class PostTable:
     def memory_bytes(self) -> int:
         """Memory held by columns, texts and maps."""
         maps = (self._row_of_id, self._author_of_id)
-        parts = (*maps, self._table, self._authors, self._written, self._texts)
+        parts = (*maps, self._table, self._authors, self._written, self._texts, self._topics)
         return sum(part.memory_bytes for part in parts)
 
     def rows_of(self, post_ids: Ids) -> npt.NDArray[np.int32]:
@@ -146,7 +150,7 @@ class PostTable:
         table["language"][rows] = (
             self.languages.codes(content.column("language")) if "language" in names else 0
         )
-        table["topic_id"][rows] = _first_of_lists(content, "topics")
+        self._write_topics(rows, content.column("topics") if "topics" in names else None)
         starts, lengths = (
             self._texts.add(content.column("text"))
             if "text" in names
@@ -231,6 +235,12 @@ class PostTable:
         """The names that the posts of rows came with, null where there is none."""
         return self._texts.gather(self._table["uri_start"][rows], self._table["uri_bytes"][rows])
 
+    def topics(self, rows: npt.NDArray[np.integer]) -> tuple[Ids, Ids]:
+        """All topics of rows (n,): where each row's begin (n + 1,), and their ids."""
+        return self._topics.gather(
+            self._table["topics_start"][rows], self._table["topics_count"][rows]
+        )
+
     def columns(self) -> dict[str, Array | pa.Array]:
         """Everything `restore` needs, one entry a column; copies."""
         copied: dict[str, Array | pa.Array] = self._table.copy()
@@ -238,12 +248,18 @@ class PostTable:
         copied["text"] = self.texts(rows)
         copied["uri"] = self.uris(rows)
         copied["language"] = self.languages.words(self._table["language"])
-        for name in ("next", "labels", "text_start", "text_bytes", "uri_start", "uri_bytes"):
+        offsets, topic_ids = self.topics(rows)
+        copied["topics"] = pa.LargeListArray.from_arrays(offsets, topic_ids)
+        for name in (
+            *("next", "labels", "text_start", "text_bytes", "uri_start", "uri_bytes"),
+            *("topics_start", "topics_count"),
+        ):
             del copied[name]
         return copied
 
     def restore(self, columns: dict[str, Array | pa.Array]) -> None:
-        """Add rows exported by `columns`, of which an older program's lack the decayed counts.
+        """Add rows exported by `columns`, of which an older program's lack the decayed counts
+        and all topics but the first.
 
         A post stands in two exports only where an event named a wrong author for it: then
         the row that the post itself arrived in is kept, with the counts of both.
@@ -265,8 +281,9 @@ class PostTable:
                 for name, values in columns.items()
             }
         for name in columns:
-            if name not in ("text", "uri", "language", "post_ids"):
+            if name not in ("text", "uri", "language", "topics", "post_ids"):
                 table[name][rows] = columns[name]
+        self._write_topics(rows, columns.get("topics", _lists_of_one(columns["topic_id"])))
         table["language"][rows] = self.languages.codes(columns["language"])
         table["text_start"][rows], table["text_bytes"][rows] = self._texts.add(columns["text"])
         table["uri_start"][rows], table["uri_bytes"][rows] = self._texts.add(columns["uri"])
@@ -330,6 +347,17 @@ class PostTable:
             edits = table["edit_of_id"][rows] > 0
             self._replace(rows[edits], versions[first][edits])
 
+    def _write_topics(self, rows: npt.NDArray[np.int32], lists: pa.Array | None) -> None:
+        """Topics of rows, of which the first stands in a column of its own; None for none."""
+        table = self._table
+        for name in ("topic_id", "topics_start", "topics_count"):
+            table[name][rows] = 0
+        if lists is not None:
+            table["topics_start"][rows], table["topics_count"][rows] = self._topics.add(lists)
+            some = rows[table["topics_count"][rows] > 0]
+            offsets, topic_ids = self.topics(some)
+            table["topic_id"][some] = topic_ids[offsets[:-1]]
+
     def _replace(self, rows: npt.NDArray[np.int32], versions: Ids) -> None:
         """Point the versions that these rows edit at them; the newest edit wins.
 
@@ -383,16 +411,10 @@ class PostTable:
         )
 
 
-def _first_of_lists(batch: pa.RecordBatch, name: str) -> Ids:
-    """The first id of each list of a column, 0 where there is none."""
-    first = np.zeros(batch.num_rows, np.int64)
-    if name in batch.schema.names:
-        column = batch.column(name)
-        lengths = column.value_lengths().fill_null(0).to_numpy()
-        starts = np.cumsum(lengths) - lengths
-        some = lengths > 0
-        first[some] = column.flatten().to_numpy()[starts[some]]
-    return first
+def _lists_of_one(ids: Ids) -> pa.Array:
+    """Lists of each id alone; empty where it is 0."""
+    offsets = np.concatenate([[0], np.cumsum(ids > 0)])
+    return pa.LargeListArray.from_arrays(offsets, ids[ids > 0])
 
 
 @kernel

@@ -5,6 +5,7 @@ The form of all SimClusters representations: of users, producers, topics and pos
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +20,13 @@ Scores = npt.NDArray[np.float32]
 
 SIMCLUSTERS = "simclusters"
 """The artifact that holds the matrices `known_for`, `interested_in`, `producers`,
-`producers_by_follows`, `producers_aggregatable`, `topics` and `topics_by_language`."""
+`producers_by_follows`, `producers_aggregatable`, `topics`, `topics_by_language` and
+`topics_by_producers`."""
 SIMCLUSTERS_SCHEMA = 1
+TOPIC_MATRICES = ("topics_by_language", "topics_by_producers")
+"""What a topic is embedded by in a language, under the ids of `topic_in_language`: the favourites
+of its followers (the original's FavTfgTopic), and the producers who are known for it (its
+LogFavBasedKgoApeTopic)."""
 
 _NONE = (np.empty(0, np.int32), np.empty(0, np.float32))
 _NAMED = ("community", "score")
@@ -201,6 +207,7 @@ def _in_order(offsets: Ids, communities: Communities, scores: Scores) -> bool:
     return bool(falls.all() and communities.min() >= 0)
 
 
+@lru_cache(1 << 16)
 def topic_in_language(topic_id: int, language: str) -> int:
-    """The id under which the embedding of a topic's followers in one language is kept."""
-    return id_of_string(f"topic {topic_id} in {language}")
+    """The id under which a topic is embedded in one language: `en-GB` and `EN` are `en`."""
+    return id_of_string(f"topic {topic_id} in {language.partition('-')[0].lower()}")

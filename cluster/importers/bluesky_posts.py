@@ -1,8 +1,9 @@
 """What a Bluesky post record says: its content, and the posts it links to."""
 
+from collections.abc import Iterator
 from typing import Any
 
-from cluster.importers.atproto import POST, Malformed, RecordUri, parse_uri
+from cluster.importers.atproto import POST, Malformed, RecordUri, parse_did, parse_uri
 
 UNKNOWN_DURATION_MS = 1
 """A post record does not say how long its video is, only that there is one."""
@@ -10,6 +11,9 @@ UNKNOWN_DURATION_MS = 1
 _MAX_COUNT = 2**15 - 1
 _SENSITIVE = {"sexual", "nudity", "porn", "graphic-media"}
 _LINK_FACET = "app.bsky.richtext.facet#link"
+_MENTION_FACET = "app.bsky.richtext.facet#mention"
+MAX_MENTIONS = 50
+"""Users whom one post may name; the rest is left out."""
 
 
 def content_of(record: dict[str, Any], uri: RecordUri) -> dict[str, Any]:
@@ -24,7 +28,7 @@ def content_of(record: dict[str, Any], uri: RecordUri) -> dict[str, Any]:
         content["language"] = languages[0].split("-")[0].lower()
     media = _media(record)
     kind = media.get("$type")
-    links = _facet_links(record)
+    links = {str(feature.get("uri")) for feature in _features(record, _LINK_FACET)}
     if kind == "app.bsky.embed.images":
         content["image_count"] = min(len(_list(media, "images")), _MAX_COUNT)
     elif kind == "app.bsky.embed.video":
@@ -58,6 +62,15 @@ def links_of(record: dict[str, Any]) -> dict[str, RecordUri]:
     return links
 
 
+def mentions_of(record: dict[str, Any]) -> list[str]:
+    """The DIDs of the users whom a post names, each once; raises `Malformed` for another name."""
+    named = [
+        parse_did(feature.get("did"), "record.facets.features.did")
+        for feature in _features(record, _MENTION_FACET)
+    ]
+    return list(dict.fromkeys(named))[:MAX_MENTIONS]
+
+
 def _media(record: dict[str, Any]) -> dict[str, Any]:
     embed = _optional(record, "embed")
     if embed.get("$type") == "app.bsky.embed.recordWithMedia":
@@ -70,13 +83,12 @@ def _is_sensitive(record: dict[str, Any]) -> bool:
     return any(type(value) is dict and value.get("val") in _SENSITIVE for value in values)
 
 
-def _facet_links(record: dict[str, Any]) -> set[str]:
-    links = set()
+def _features(record: dict[str, Any], kind: str) -> Iterator[dict[str, Any]]:
+    """What parts of the text are, of one kind."""
     for facet in _list(record, "facets"):
         for feature in _list(facet, "features") if type(facet) is dict else ():
-            if type(feature) is dict and feature.get("$type") == _LINK_FACET:
-                links.add(str(feature.get("uri")))
-    return links
+            if type(feature) is dict and feature.get("$type") == kind:
+                yield feature
 
 
 def _object(holder: dict[str, Any], name: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from cluster.importers.atproto import (
     parse_uri,
     tid_time_us,
 )
-from cluster.importers.bluesky_posts import content_of, links_of
+from cluster.importers.bluesky_posts import content_of, links_of, mentions_of
 from cluster.importers.contract import Report
 from cluster.importers.records import RecordMap
 from cluster.importers.rows import Rows
@@ -131,6 +131,7 @@ class JetstreamMapper:
     ) -> None:
         others = content_of(record, uri)
         links = links_of(record) if operation == "create" else {}
+        named = mentions_of(record)
         author_id = self._user(about, about.did)
         post_id = self._records.post(uri, author_id)
         for name, column in (("parent", "reply_to"), ("quote", "quote_of"), ("root", "root")):
@@ -148,6 +149,34 @@ class JetstreamMapper:
             author_id=author_id,
             others=others,
         )
+        user_ids = {self._user(about, did) for did in named if did != about.did}
+        self._mention(about, event_id, time_ms, author_id, post_id, user_ids)
+
+    def _mention(
+        self,
+        about: "_About",
+        event_id: int,
+        time_ms: int,
+        author_id: int,
+        post_id: int,
+        user_ids: set[int],
+    ) -> None:
+        """Say whom a post names now, and whom no longer."""
+        before = self._records.mentioned(post_id)
+        for kind, changed in (
+            (Kind.MENTION, user_ids - before),
+            (Kind.UNMENTION, before - user_ids),
+        ):
+            for user_id in sorted(changed):
+                about.rows.add(
+                    *(about.line, id_of_string(f"{event_id}#{kind.label}#{user_id}")),
+                    *(kind, time_ms),
+                    actor_id=author_id,
+                    post_id=post_id,
+                    target_id=user_id,
+                )
+        if before != user_ids:
+            self._records.mention(post_id, user_ids)
 
     def _delete_post(self, about: "_About", event_id: int, uri: RecordUri) -> None:
         author_id = self._user(about, about.did)
@@ -157,6 +186,7 @@ class JetstreamMapper:
             post_id=post_id,
             author_id=author_id,
         )
+        self._mention(about, event_id, about.seen_ms, author_id, post_id, set())
 
     def _on_post(
         self, about: "_About", event_id: int, kind: Kind, tid: int, record: dict[str, Any]

@@ -9,7 +9,7 @@ from cluster.ids import id_of_string
 from cluster.importers.atproto import POST, RecordUri, format_tid, parse_tid
 from cluster.importers.contract import UnreadableImport
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _MAX_CACHED = 200_000
 
 _SCHEMA = """
@@ -25,6 +25,14 @@ CREATE TABLE cursors (
     lines INTEGER NOT NULL, time_us INTEGER NOT NULL
 );
 """
+
+
+_MENTIONS = """
+CREATE TABLE mentions (
+    post_id INTEGER, user_id INTEGER, PRIMARY KEY (post_id, user_id)
+) WITHOUT ROWID;
+"""
+"""Of version 2: whom posts name. Those imported before named nobody."""
 
 
 class IdCollision(ValueError):
@@ -132,6 +140,18 @@ class RecordMap:
         stored: tuple[int, int] | None = rows[0] if rows else None
         return self._new_records.pop(key, stored)
 
+    def mention(self, post_id: int, user_ids: set[int]) -> None:
+        """Remember whom a post names, and nobody else."""
+        self._cursor.execute("DELETE FROM mentions WHERE post_id = ?", (post_id,))
+        self._cursor.executemany(
+            "INSERT INTO mentions VALUES (?, ?)", [(post_id, user) for user in sorted(user_ids)]
+        )
+
+    def mentioned(self, post_id: int) -> set[int]:
+        """Whom a post names."""
+        rows = self._cursor.execute("SELECT user_id FROM mentions WHERE post_id = ?", (post_id,))
+        return {int(user_id) for (user_id,) in rows}
+
     def change_status(self, user_id: int, status: int) -> int:
         """Set the status of an account (a `Kind`, 0 for active) and give the one before."""
         row = self._cursor.execute(
@@ -176,12 +196,14 @@ class RecordMap:
         self._cursor.execute("PRAGMA cache_size = -65536")
         self._cursor.execute("BEGIN IMMEDIATE")
         (found,) = self._cursor.execute("PRAGMA user_version").fetchone()
-        if found == 0:
-            for statement in _SCHEMA.split(";"):
-                self._cursor.execute(statement)
+        if found > SCHEMA_VERSION:
+            raise UnreadableImport(
+                f"{path}: import state of version {found}; this version reads up to"
+                f" {SCHEMA_VERSION}"
+            )
+        missing = (_SCHEMA, _MENTIONS)[found:]
+        for statement in "".join(missing).split(";"):
+            self._cursor.execute(statement)
+        if missing:
             self._cursor.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             self.commit()
-        elif found != SCHEMA_VERSION:
-            raise UnreadableImport(
-                f"{path}: import state of version {found}; this version reads {SCHEMA_VERSION}"
-            )

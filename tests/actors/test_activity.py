@@ -63,7 +63,7 @@ def test_every_kind_that_counts_names_who_acted() -> None:
     assert all("author_id" in RULES[kind].needs for kind in BY_AUTHOR)
     others = set(Kind) - {*BY_ACTOR, *BY_AUTHOR}
     assert {kind.name.split("_")[0] for kind in others} == {
-        *("USER", "POST", "SAFETY", "MODULE", "ARTIFACT"),
+        *("USER", "POST", "SAFETY", "MODULE", "ARTIFACT", "MENTION", "UNMENTION"),
     }
 
 

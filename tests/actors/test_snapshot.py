@@ -300,12 +300,12 @@ def test_a_snapshot_of_a_newer_version_is_left_out(
 ) -> None:
     root = tmp_path / "root"
     shutil.copytree(two_snapshots[0], root)
-    monkeypatch.setattr(snapshot, "SCHEMA_VERSION", 2)
+    monkeypatch.setattr(snapshot, "SCHEMA_VERSION", 3)
     taken(states_of([]), root)
     monkeypatch.undo()
     with caplog.at_level(logging.ERROR):
         assert timelines(restored(root)) == two_snapshots[2]
-    assert "schema version 2; this version reads 1" in caplog.text
+    assert "schema version 3; this version reads up to 2" in caplog.text
 
 
 def test_all_snapshots_damaged(

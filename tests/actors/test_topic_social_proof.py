@@ -7,18 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.graph_questions import AskTopicTastes
 from actors.stores.sparse_embeddings import SparseEmbeddings
 from actors.topic_social_proof import (
     Listing,
     PostTopics,
     TopicTastes,
-    cosines,
     topic_social_proof,
 )
-from cluster.events import Kind
 from cluster.ids import Ids
-from tests.worlds import USERS, Clock, states_of
 
 Row = dict[int, float]
 
@@ -43,14 +39,6 @@ def cosine(one: Row, other: Row) -> float:
     return dot / (sizes[0] * sizes[1]) if all(sizes) else 0.0
 
 
-def test_cosines_of_pairs_of_rows() -> None:
-    left, right = matrix({1: 3, 5: 4}, {}, {9: 2}), matrix({5: 2}, {1: 1, 7: 1})
-    found = cosines(left, ids(0, 0, 1, 2, 0, -1), right, ids(0, 1, 0, 1, -1, 0))
-    assert found == pytest.approx([0.8, 3 / 5 / math.sqrt(2), 0, 0, 0, 0])
-    assert cosines(left, ids(), right, ids()).tolist() == []
-    assert cosines(left, ids(1), matrix({}), ids(0)).tolist() == [0]
-
-
 def proof(offsets: Ids, topic_ids: Ids, **given: object) -> PostTopics:
     n, m = len(offsets) - 1, len(topic_ids)
     defaults: dict[str, object] = {
@@ -70,6 +58,8 @@ def test_the_best_topics_of_each_post() -> None:
     assert found.offsets.tolist() == [0, 1, 3, 4]
     assert found.topic_ids.tolist() == [70, 70, 71, 70]
     assert found.scores == pytest.approx([1, math.sqrt(0.5), math.sqrt(0.5), 1])
+    twice = proof(ids(0, 3), ids(70, 71, 70), **(given | {"topic_rows": [ids(0, 1, 0)]}))
+    assert twice.topic_ids.tolist() == [70]
     # Two embeddings of a topic add up; no row in one of them is 0.
     both = proof(
         ids(0, 3, 5, 6),
@@ -86,6 +76,14 @@ def test_the_best_topics_of_each_post() -> None:
     one = proof(ids(0, 3, 5, 6), carried, **given, max_topics=1, allowed=carried != 70)
     assert one.topic_ids.tolist() == [71]
     assert proof(ids(0), ids(), **(given | {"topic_rows": [ids()]})).offsets.tolist() == [0]
+
+
+def test_padding() -> None:
+    found = PostTopics(ids(0, 2, 2, 5), ids(8, 9, 5, 6, 7), np.array([4, 3, 3, 2, 1], np.float32))
+    topics, scores = found.padded(2)
+    assert topics.tolist() == [[8, 9], [0, 0], [5, 6]]
+    assert scores.tolist() == [[4, 3], [0, 0], [3, 2]]
+    assert PostTopics(ids(0), ids(), np.empty(0, np.float32)).padded(3)[0].shape == (0, 3)
 
 
 def test_exact_zeros_are_dropped_and_thresholds_are_strict() -> None:
@@ -115,25 +113,6 @@ def test_allow_lists(listing: Listing, expected: list[int]) -> None:
     paused = TopicTastes(ids(5, 1, 4), **given, paused=True)
     left = topics[paused.allows(topics, white_list, listing)].tolist()
     assert left == (expected if listing is Listing.ALL else [])
-
-
-def test_tastes_come_from_topic_follows() -> None:
-    clock = Clock()
-    user, other = USERS[0], USERS[5]
-    states = states_of(
-        [
-            clock.edge(Kind.TOPIC_FOLLOW, user, 8),
-            clock.edge(Kind.TOPIC_FOLLOW, user, 9),
-            clock.edge(Kind.TOPIC_FOLLOW, other, 7),
-            clock.edge(Kind.TOPIC_UNFOLLOW, user, 8),
-        ],
-        4,
-    )
-    found = [state.ask([AskTopicTastes(user)])[0] for state in states]
-    assert sum(len(tastes.followed_ids) for tastes in found) == 1
-    mine = next(tastes for tastes in found if len(tastes.followed_ids))
-    assert (mine.followed_ids.tolist(), mine.opted_out_ids.tolist()) == ([9], [8])
-    assert not len(mine.not_interested_ids)
 
 
 _ROWS = st.dictionaries(st.integers(0, 6), st.floats(0.125, 4, width=32), max_size=4)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +12,11 @@ from hypothesis import strategies as st
 from actors.graph_questions import AskLeft, AskTwoHop, two_hop_counts
 from actors.router import LocalRouter, Router
 from actors.state import Failed, ShardState
-from actors.ties import EngagementTies, MutualDegrees
+from actors.ties import N_TYPES, EngagementTies, MutualDegrees
 from actors.two_hop import FOLLOWED_BY_FOLLOWED, HOME_PAIRS, EdgeType, Pair, TwoHopCounts
-from cluster.events import UNDONE_BY, Kind
+from cluster.events import MENTIONS, UNDONE_BY, Kind
 from cluster.ids import Ids
+from tests.timeline.trained_worlds import trained_states, write_rows
 from tests.worlds import NOW_MS, USERS, Clock, Event, PartialRouter, apply, plain, states_of, worlds
 
 SOURCE, FRIEND, OTHER, STRANGER = USERS[0], USERS[2], USERS[4], USERS[6]
@@ -82,8 +84,7 @@ def test_the_original_home_preset(n_shards: int) -> None:
         (T.MUTUAL_FOLLOW, T.MUTUAL_FOLLOW): (1, 1, 1),
     }
     assert {count for count, _, right in shown(found, 99).values() if not right} == {0}
-    # Nobody can tell mentions from our events, and the answer says so.
-    assert found.known[0].tolist() == [T.MENTIONED_BY not in pair for pair in HOME_PAIRS]
+    assert found.known.all()
     # Whom the source engages with most comes first; the newest follow otherwise.
     assert found.named_ids.tolist()[0] == [OTHER, FRIEND, *[0] * 8]
     one = asked(LocalRouter(states), SOURCE, ids(STRANGER), HOME_PAIRS, named=1)
@@ -115,6 +116,85 @@ def test_counts_move_with_every_event(n_shards: int) -> None:
     assert after(edge(Kind.UNFOLLOW, FRIEND, STRANGER)) == [(0, 1, 0), (0, 1, 0), (0, 1, 0)]
     assert after(edge(Kind.FOLLOW, FRIEND, STRANGER)) == [(1, 1, 1), (1, 1, 1), (0, 1, 0)]
     assert after(edge(Kind.UNFOLLOW, SOURCE, FRIEND)) == [(0, 0, 1), (0, 0, 1), (0, 0, 0)]
+
+
+@pytest.mark.parametrize("n_shards", [1, 4])
+def test_mentions_count_while_a_post_that_names_somebody_stands(n_shards: int) -> None:
+    clock = Clock()
+    states = states_of([], n_shards)
+    router = LocalRouter(states)
+    pairs = ((T.FOLLOWING, T.MENTIONED_BY), (T.MENTION, T.FOLLOWED_BY), (T.MENTION, T.MENTIONED_BY))
+
+    def after(*events: Event) -> list[tuple[int, int, int]]:
+        apply(states, events, offset=clock.now_ms)
+        found = asked(router, SOURCE, ids(STRANGER), pairs)
+        assert found.known.all()
+        return list(shown(found, STRANGER).values())
+
+    def mention(kind: Kind, actor: int, target: int, post: int) -> Event:
+        return clock.edge(kind, actor, target, post_id=post)
+
+    assert after() == [(0, 0, 0)] * 3
+    assert after(clock.edge(Kind.FOLLOW, SOURCE, FRIEND))[0] == (0, 1, 0)
+    assert after(mention(Kind.MENTION, FRIEND, STRANGER, 1))[0] == (1, 1, 1)
+    assert after(mention(Kind.MENTION, FRIEND, STRANGER, 2))[0] == (1, 1, 1)
+    assert after(mention(Kind.UNMENTION, FRIEND, STRANGER, 1))[0] == (1, 1, 1)
+    # What is taken back may come before what it takes back.
+    early = mention(Kind.UNMENTION, SOURCE, FRIEND, 3)
+    assert after(mention(Kind.UNMENTION, FRIEND, STRANGER, 2), early)[0] == (0, 1, 0)
+    assert after(mention(Kind.MENTION, SOURCE, FRIEND, 3))[1:] == [(0, 0, 0), (0, 0, 0)]
+    assert (
+        after(
+            mention(Kind.MENTION, SOURCE, FRIEND, 4),
+            mention(Kind.MENTION, FRIEND, STRANGER, 5),
+            clock.edge(Kind.FOLLOW, FRIEND, STRANGER),
+        )
+        == [(1, 1, 1)] * 3
+    )
+
+
+@pytest.mark.parametrize("n_shards", [1, 4])
+def test_similar_accounts_stand_between_by_the_model_that_is_named(
+    tmp_path: Path, n_shards: int
+) -> None:
+    clock = Clock()
+    events = [clock.edge(Kind.FOLLOW, SOURCE, FRIEND), clock.edge(Kind.FOLLOW, OTHER, STRANGER)]
+    # Like the source are the other and, less, the friend; like the stranger only the friend.
+    rows = {SOURCE: {0: 1.0}, OTHER: {0: 1.0}, FRIEND: {0: 0.6, 1: 0.8}, STRANGER: {1: 1.0}}
+    vectors: dict[int, tuple[float, ...]] = {SOURCE: (1, 0, 0)}
+    states = trained_states(tmp_path, events, n_shards, write_rows(tmp_path, rows, vectors))
+    router = LocalRouter(states)
+    pairs = (
+        (T.SIMILAR_TO, T.FOLLOWED_BY),
+        (T.FOLLOWING, T.SIMILAR_TO),
+        (T.SIMILAR_TO, T.SIMILAR_TO),
+    )
+    given = {"now_ms": NOW_MS, "timeout_s": 1, "max_named": 3}
+    version = states[0].vectors.version
+    candidates = ids(STRANGER, 99)
+    found = two_hop_counts(router, SOURCE, candidates, pairs, **given, version=version)
+    assert list(shown(found, STRANGER).values()) == [(1, 2, 1), (1, 1, 1), (1, 2, 1)]
+    assert found.named_ids[0].tolist() == [OTHER, 0, 0]
+    assert found.known.tolist() == [[True, True, True], [True, False, False]]
+    assert list(shown(found, 99).values()) == [(0, 2, 0), (0, 1, 0), (0, 2, 0)]
+    without = two_hop_counts(router, SOURCE, candidates, pairs, **given)
+    assert not without.known.any()
+    assert not without.counts.any()
+    assert not any(state.counters["failed_questions"] for state in states)
+    other = two_hop_counts(router, SOURCE, candidates, pairs, **given, version="other+none")
+    assert not other.known.any()
+
+
+def test_ties_of_an_older_snapshot_have_no_mentions() -> None:
+    ties = EngagementTies()
+    older = {"owner_ids": ids(1), "other_ids": ids(2), "counts": np.array([[3, 0, 1]], np.int32)}
+    ties.restore(older)
+    assert [ties.degrees(ids(1), column).tolist() for column in range(N_TYPES)] == [
+        [1],
+        [0],
+        [1],
+        [0],
+    ]
 
 
 def test_whoever_the_source_muted_lends_no_count() -> None:
@@ -199,6 +279,9 @@ def neighbours_of(events: list[Event]) -> tuple[Neighbours, dict[int, set[int]]]
         if "target_id" in event:
             name = kind.label.removeprefix("un")
             on[name, event["actor_id"], event["target_id"]] = name == kind.label
+        if kind in MENTIONS:
+            change = 1 if kind is Kind.MENTION else -1
+            stands[event["actor_id"], event["target_id"], T.MENTION] += change
         change = -1 if kind in UNDONE_BY else 1
         engaged = [(UNDONE_BY.get(kind, kind), event.get("actor_id", 0), event.get("author_id", 0))]
         if kind is Kind.POST_CREATE:
@@ -279,7 +362,7 @@ def test_ties_survive_a_snapshot(events: list[Event]) -> None:
         again = EngagementTies()
         again.restore(ties.columns())
         users = ids(*USERS, 99)
-        for column in range(3):
+        for column in range(N_TYPES):
             assert again.degrees(users, column).tolist() == ties.degrees(users, column).tolist()
             for user in USERS:
                 found = [

@@ -46,7 +46,7 @@ def written(folder: Path) -> tuple[ArtifactStore, str, str]:
     store = ArtifactStore(folder)
     with store.writing("simclusters", schema_version=1) as draft:
         write_sparse(draft, "interested_in", INTERESTS)
-        write_sparse(draft, "topics", INTERESTS)
+        write_sparse(draft, "topics_by_language", INTERESTS)
     with store.writing("twhin", schema_version=1) as other:
         other.write_table("user_engagement.arrow", table())
         other.write_table("posts.arrow", table(VECTORS[::-1].copy(), IDS + 10))
@@ -62,7 +62,7 @@ def test_all_of_one_version_is_read(tmp_path: Path) -> None:
     models = read_vector_models(store, simclusters, twhin, bases=("posts", "users"))
     assert models.version == version_of(simclusters, twhin) == f"{simclusters}+{twhin}"
     assert models.interested_in.of(5)[0].tolist() == [1, 2, 3]
-    assert models.sparse["topics"].of(8)[0].tolist() == [1]
+    assert models.sparse["topics_by_language"].of(8)[0].tolist() == [1]
     vectors, known = models.user_engagement.of(np.array([8, 4, 3, 9]))
     assert vectors.tolist() == [[5, 6], [0, 0], [1, 2], [0, 0]]
     assert known.tolist() == [True, False, True, False]

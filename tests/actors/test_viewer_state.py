@@ -125,6 +125,7 @@ def test_everything_can_be_taken_back() -> None:
     for ordered in (events + undone, undone + events):
         found = told(states_of(ordered))
         assert [found[name] for name in names] == [[]] * len(names)
+        assert found["unfollowed_topics"] == [8, 9]
         assert found["preferences"] == {}
         # What was said of the other post stands.
         assert found["feedback_author_ids"] == [OTHER]
@@ -221,6 +222,12 @@ def model(events: list[Event], viewer_id: int) -> dict[str, Any]:
         **{Kind.TOPIC_MUTE: "muted_topics", Kind.TOPIC_UNMUTE: "muted_topics"},
         **{Kind.KEYWORD_MUTE: "muted_keywords", Kind.KEYWORD_UNMUTE: "muted_keywords"},
     }
+    unfollowed: dict[int, bool] = {
+        e["target_id"]: e["kind"] == Kind.TOPIC_UNFOLLOW.label
+        for e in mine
+        if e["kind"] in (Kind.TOPIC_FOLLOW.label, Kind.TOPIC_UNFOLLOW.label)
+    }
+    sets["unfollowed_topics"] = {topic for topic, off in unfollowed.items() if off}
     for e in mine:
         kind, at = KIND_OF_LABEL[e["kind"]], e["time_ms"]
         if kind in on_off:

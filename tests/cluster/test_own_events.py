@@ -16,7 +16,7 @@ ADA, BOB, EVE = 11, 12, 13
 FOR_SERVERS = {
     *(Kind.USER_CREATE, Kind.USER_UPDATE, Kind.USER_DEACTIVATE, Kind.USER_REACTIVATE),
     *(Kind.USER_SUSPEND, Kind.USER_UNSUSPEND, Kind.USER_DELETE),
-    *(Kind.POST_CREATE, Kind.POST_EDIT, Kind.POST_DELETE),
+    *(Kind.POST_CREATE, Kind.POST_EDIT, Kind.POST_DELETE, Kind.MENTION, Kind.UNMENTION),
     # To follow a protected account shows what it writes, to subscribe what is paid for.
     *(Kind.FOLLOW, Kind.SUBSCRIBE, Kind.UNSUBSCRIBE),
     *(Kind.SAFETY_LABEL, Kind.SAFETY_UNLABEL),

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cluster import routing
 from cluster.events import REFERENCES, RULES, Kind
 from cluster.ids import N_PARTITIONS, owners_of, partitions_of
 from cluster.routing import PARTITION, UnreadableBatch, decode, encode, is_imported, route
@@ -87,6 +88,21 @@ def test_the_author_of_a_root_hears_of_no_more_than_the_root() -> None:
     assert sum(part.num_rows for part in routed.values()) == 1
 
 
+def test_a_mention_concerns_who_names_and_who_is_named() -> None:
+    event = {"kind": "mention", "actor_id": USERS[0], "target_id": USERS[5], "post_id": 9}
+    batches = route(checked([event | {"time_ms": 1, "event_id": 1}]), 16).values()
+    found = {p for batch in batches for p in batch.column(PARTITION).to_pylist()}
+    assert found == set(partitions_of([USERS[0], USERS[5]]).tolist())
+
+
+def test_what_an_older_program_wrote_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    event = {"kind": "follow", "actor_id": 1, "target_id": 2, "time_ms": 1, "event_id": 1}
+    monkeypatch.setattr(routing, "SCHEMA_VERSION", 1)
+    older = encode(checked([event]))
+    monkeypatch.undo()
+    assert decode(older).column("target_id").to_pylist() == [2]
+
+
 def test_nothing_goes_nowhere() -> None:
     assert route(checked([]), 16) == {}
     assert decode(encode(checked([]))).num_rows == 0
@@ -104,7 +120,7 @@ def test_what_is_no_batch_is_refused(payload: bytes) -> None:
         decode(payload)
 
 
-@pytest.mark.parametrize("version", [b"2", b"x", None])
+@pytest.mark.parametrize("version", [b"3", b"x", None])
 def test_other_versions_are_refused(version: bytes | None) -> None:
     batch = pa.RecordBatch.from_pydict({"event_id": [1]})
     key = b"murmuration.events"
@@ -113,7 +129,7 @@ def test_other_versions_are_refused(version: bytes | None) -> None:
     with pa.ipc.new_stream(sink, written.schema) as writer:
         writer.write_batch(written)
     shown = (version or b"missing").decode()
-    with pytest.raises(UnreadableBatch, match=f"version {shown}; this version reads up to 1"):
+    with pytest.raises(UnreadableBatch, match=f"version {shown}; this version reads up to 2"):
         decode(sink.getvalue().to_pybytes())
 
 

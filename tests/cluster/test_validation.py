@@ -202,7 +202,8 @@ def test_a_refused_preference_tells_what_may_be_chosen() -> None:
     unknown, wrong = check(
         event(Kind.PREFERENCE, name="x"), event(Kind.PREFERENCE, value=3)
     ).problems
-    assert "in_network_share, languages_only, ad_free, language:<code>" in unknown.message
+    names = "in_network_share, languages_only, no_topics, ad_free, language:<code>"
+    assert names in unknown.message
     assert "must be -1, or of in_network_share 0 to 1, languages_only 0 or 1" in wrong.message
 
 

@@ -46,6 +46,21 @@ def test_posts_are_edited_deleted_and_labelled() -> None:
     deleted_ms = world.posts.rows["deleted_ms"]
     assert np.array_equal(deleted_ms[gone], deleted.column("time_ms").to_numpy())
     assert (deleted_ms != NEVER_MS).sum() == len(gone) > 200
+    named = batch.filter(kinds == Kind.MENTION)
+    assert 1_200 < named.num_rows < 2_000
+    rows_named = world.posts.rows_of(named.column("post_id").to_numpy())
+    user_ids = world.population.user_ids
+    order = np.argsort(user_ids)
+    who, whom = (
+        order[np.searchsorted(user_ids, named.column(name).to_numpy(), sorter=order)]
+        for name in ("actor_id", "target_id")
+    )
+    assert np.array_equal(who, world.posts.rows["author"][rows_named])
+    assert world.follows.contain(who, whom).all()
+    forgotten = batch.filter(kinds == Kind.UNMENTION).column("post_id").to_pylist()
+    assert forgotten
+    mentioned = set(named.column("post_id").to_pylist())
+    assert set(forgotten) == mentioned & set(deleted.column("post_id").to_pylist())
     edited = batch.filter(kinds == Kind.POST_EDIT).column("post_id").to_pylist()
     assert not set(edited) & set(deleted.column("post_id").to_pylist())
     labelled = batch.filter(kinds == Kind.SAFETY_LABEL)

@@ -137,6 +137,26 @@ def test_a_follow_moves_the_two_hop_counts_within_a_second(system: RunningSystem
     assert time.monotonic() - acknowledged_s < FRESH_S
 
 
+def test_topics_explain_what_communities_found(system: RunningSystem) -> None:
+    """Of somebody's posts for somebody: a topic that is named is one that the post is about."""
+    events = Archive(system.data_dir / "archive").scan(
+        (Kind.POST_CREATE,), columns=["post_id", "topics"]
+    )
+    topics_of = dict(
+        zip(events.column("post_id").to_pylist(), events.column("topics").to_pylist(), strict=True)
+    )
+    named = 0
+    for user in range(1_000, 1_040):
+        for item in get(system, f"/v1/timelines/for-you/{user}", limit=40)["items"]:
+            for reason in item["reasons"]:
+                if reason["kind"] == "topic":
+                    named += 1
+                    about = topics_of[int(item["post_id"])]
+                    assert {int(topic) for topic in reason["topic_ids"]} <= set(about)
+                    assert f"on topic {reason['topic_ids'][0]}" in reason["text"]
+    assert named
+
+
 def twice_as_interested(system: RunningSystem) -> tuple[str, str]:
     """The serving version of the communities, and one that doubles every user's interests."""
     artifacts = ArtifactStore(system.data_dir / "artifacts")

@@ -10,6 +10,7 @@ from actors.features.light import FEATURES
 from actors.questions import AskPosts
 from actors.router import LocalRouter, Router, shards_of
 from actors.state import ShardState
+from actors.topic_social_proof import HOME_TOPICS
 from actors.viewer_state import ViewerState
 from cluster.settings import Settings
 from tests.timeline.candidate_rows import context, rows
@@ -66,6 +67,7 @@ def linked(candidates: Candidates, posts: Candidates, **given: Any) -> Linked:
         np.zeros(len(candidates), bool),
         np.zeros(len(posts), bool),
         np.zeros((len(candidates), NAMED), np.int64),
+        np.zeros((len(candidates), HOME_TOPICS), np.int64),
     )
     return replace(plain, **given)
 

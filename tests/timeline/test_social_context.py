@@ -44,7 +44,7 @@ def contexts(
     return social_contexts(asking, shown, NAMES, reasons_of(asking, shown, NAMES), linked=found)
 
 
-TOPIC = Reason("topic", (), "on topic 5, which you follow")
+TOPIC = Reason("topic", (), "on topic 5, which you follow", topic_ids=(5,))
 LINES = [
     ({}, [0, 0], None),
     (
@@ -131,6 +131,31 @@ def test_a_conversation(focal: dict[str, Any], root: dict[str, Any], line: Reaso
     lines = social_contexts(asking, shown, NAMES, reasons, modules=modules, linked=found)
     assert lines[0] == line
     assert lines[1] == Reason("favourited_by", (11,), "favourited by 11, whom you follow")
+
+
+@pytest.mark.parametrize(
+    ("post", "proven", "line"),
+    [
+        ({}, [7, 0, 0], Reason("topic", (), "on topic 7, whose followers like it", (), (7,))),
+        ({}, [7, 5, 0], Reason("topic", (), "on topic 5, which you follow", (), (5, 7))),
+        (
+            {"topic_ids": 5},
+            [8, 7, 5],
+            Reason("topic", (), "on topic 5, which you follow", (), (5, 8, 7)),
+        ),
+        ({"is_followed": 1}, [7, 0, 0], None),
+        ({"author_ids": VIEWER}, [7, 0, 0], None),
+        (of_sources("popular"), [0, 0, 0], Reason("popular", (), "popular at the moment")),
+    ],
+)
+def test_topics_that_may_be_named(
+    post: dict[str, Any], proven: list[int], line: Reason | None
+) -> None:
+    shown = rows(post)
+    reasons = reasons_of(asked(5), shown, NAMES, np.array([proven]))
+    assert social_contexts(asked(5), shown, NAMES, reasons) == [line]
+    told = [reason for reason in reasons[0] if reason.kind == "topic"]
+    assert told == ([line] if line and line.topic_ids else [])
 
 
 def test_in_network() -> None:

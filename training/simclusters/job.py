@@ -30,6 +30,7 @@ from training.simclusters.interested_in import InterestedIn, interested_in
 from training.simclusters.observed import Observed, observe
 from training.simclusters.quality import KnownFor, agreement, known_for, quality
 from training.simclusters.similarity import producer_similarity
+from training.simclusters.topic_seeds import embed_topics
 
 MIN_PRODUCERS = 20
 """With fewer to cluster there is nothing to find."""
@@ -60,7 +61,7 @@ def train(
     """
     chosen, watch = settings.training.simclusters, _Watch()
     progress("reading the archive", 0.0)
-    observed = observe(archive, until_ms, chosen.half_life_days)
+    observed = observe(archive, until_ms, chosen)
     nodes = producers_to_cluster(observed, chosen)
     watch.lap("read")
     similarity = producer_similarity(
@@ -226,12 +227,16 @@ def _embeddings(
         values = unit_columns(interests, "fav_score")
         return embed(audiences, interests, values, topics, threads=threads)
 
+    additive = of_producers("log_fav", aggregatable, additive=True)
     return {
         "producers": of_producers("fav", producers),
         "producers_by_follows": of_producers("follow", producers),
-        "producers_aggregatable": of_producers("log_fav", aggregatable, additive=True),
+        "producers_aggregatable": additive,
         "topics": of_topics(None),
         "topics_by_language": of_topics(observed.languages),
+        "topics_by_producers": embed_topics(
+            observed.topic_seeds, additive, chosen.communities_per_topic
+        ),
     }
 
 

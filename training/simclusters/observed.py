@@ -12,6 +12,8 @@ from actors.stores.columns import Array
 from cluster.archive import Archive
 from cluster.events import Kind
 from cluster.ids import Ids
+from cluster.training_settings import SimClustersSettings
+from training.simclusters.topic_seeds import TopicSeeds, topic_seeds
 
 DAY_MS = 86_400_000
 MIN_FAVOURITES = 1e-5
@@ -65,11 +67,12 @@ class Observed:
     topic_ids: Ids
     """(T,) each: follows of topics, by (user, topic)."""
     languages: Languages
+    topic_seeds: TopicSeeds
     data_range_ms: tuple[int, int]
     """Times of the events read, half-open; (0, 0) without any."""
 
 
-def observe(archive: Archive, until_ms: int | None, half_life_days: float) -> Observed:
+def observe(archive: Archive, until_ms: int | None, chosen: SimClustersSettings) -> Observed:
     """Read everything archived before `until_ms` (None: everything).
 
     Favourites decay until `until_ms`, or until the last event read.
@@ -88,14 +91,24 @@ def observe(archive: Archive, until_ms: int | None, half_life_days: float) -> Ob
     followers, followed = _held(follows, gone, targets_go=True)
     topic_followers, topic_ids = _held(topics, gone, targets_go=False)
     favours = favours.filter(_staying(favours, gone, "actor_id", "author_id"))
+    written = _scan(
+        archive, (Kind.POST_CREATE,), until_ms, "post_id", "author_id", "language", "topics"
+    )
+    seeds = topic_seeds(
+        written.filter(_staying(written, gone, "author_id")),
+        favours,
+        min_share=chosen.min_topic_share,
+        per_topic=chosen.producers_per_topic,
+    )
     names = ("actor_id", "post_id", "author_id", "kind", "time_ms")
     by, posts, authors, on_off, times_ms = (favours.column(n).to_numpy() for n in names)
     now_ms = end_ms if until_ms is None else until_ms
     favourites = decayed_favourites(
-        by, posts, authors, on_off, times_ms, now_ms=now_ms, half_life_days=half_life_days
+        by, posts, authors, on_off, times_ms, now_ms=now_ms, half_life_days=chosen.half_life_days
     )
     return Observed(
         *(followers, followed, favourites, topic_followers, topic_ids, _languages(users)),
+        seeds,
         (first_ms, end_ms),
     )
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 from actors.features.batch_aggregates import AGGREGATES
 from actors.models import Models
 from actors.state import ShardState
-from actors.stores.sparse_embeddings import SparseEmbeddings
+from actors.stores.sparse_embeddings import TOPIC_MATRICES, topic_in_language
 from cluster.artifacts import ArtifactStore
 from cluster.events import ENGAGEMENTS, NEGATIVE_FEEDBACK, Kind
 from cluster.settings import Settings, load
@@ -79,7 +79,7 @@ def rich_events(seed: int = 0, n_engagements: int = 7_000) -> list[Event]:
         given["video_duration_ms"] = (post % 3 == 0) * 20_000 * (post % 5)
         given["sensitive"] = post % 13 == 0
         if post % 4:
-            given["topics"] = [TOPIC_IDS[post % 4]]
+            given["topics"] = [TOPIC_IDS[(post + nth) % 4] for nth in range(1 + post % 3)]
         linked = post - (len(WRITERS) if post % 8 == 5 else 1 + int(rng.integers(0, 40)))
         link = {0: "reply_to", 1: "quote_of", 2: "repost_of", 5: "reply_to"}.get(post % 8, "")
         if link and linked >= POST_IDS[0]:
@@ -119,6 +119,14 @@ def rich_events(seed: int = 0, n_engagements: int = 7_000) -> list[Event]:
         happen(kind, age_ms, **given)
     for user in USER_IDS[:6]:
         happen(Kind.FOLLOW, HOUR_MS / 4, actor_id=user, target_id=WRITERS[-1])
+    for user, post in zip(rng.choice(USER_IDS, 400).tolist(), POST_IDS * 9, strict=False):
+        if user != author_of(post):
+            happen(
+                Kind.MENTION, HOUR_MS / 3, actor_id=author_of(post), target_id=user, post_id=post
+            )
+            happen(
+                Kind.MENTION, HOUR_MS / 3, actor_id=user, target_id=author_of(post), post_id=post
+            )
     return sorted(events, key=lambda event: (event["time_ms"], event["event_id"]))
 
 
@@ -147,8 +155,9 @@ def write_random_models(folder: Path, seed: int = 0) -> dict[str, str]:
         sparse(rows(USER_IDS, 5), as_interests=True).write(draft, "interested_in")
         sparse(rows(USER_IDS, 5)).write(draft, "producers")
         sparse(rows(USER_IDS, 2)).write(draft, "known_for")
-        topics: SparseEmbeddings = sparse(rows(TOPIC_IDS, 5))
-        topics.write(draft, "topics")
+        keys = [topic_in_language(topic, word) for topic in TOPIC_IDS for word in ("en", "de")]
+        for name in TOPIC_MATRICES:
+            sparse(rows(keys, 5)).write(draft, name)
     versions["simclusters"] = str(draft.version)
     with store.writing("twhin", schema_version=1) as draft:
         for name in ("user_engagement", "user_follow", "author_follow"):

@@ -283,6 +283,25 @@ def test_recent_counts_survive_a_restore_and_add_up() -> None:
     assert whole["decayed"][0, 0] > 2
 
 
+def test_all_topics_of_a_post_survive_a_restore() -> None:
+    table = PostTable()
+    write(table, created(1, 10, topics=[8, 9]), created(2, 11), created(3, 12, topics=[7]))
+    write(table, edited(3, 13, topics=[4, 5, 6]))
+    columns = table.columns()
+    restored = PostTable()
+    restored.restore(columns)
+    for told in (table, restored):
+        offsets, topic_ids = told.topics(told.rows_of(ids(2, 3, 1)))
+        assert (offsets.tolist(), topic_ids.tolist()) == ([0, 0, 3, 5], [4, 5, 6, 8, 9])
+        assert told["topic_id"][told.rows_of(ids(1, 2, 3))].tolist() == [8, 0, 4]
+    # Older exports have the first topic alone.
+    del columns["topics"]
+    first = PostTable()
+    first.restore(columns)
+    offsets, topic_ids = first.topics(first.rows_of(ids(2, 3, 1)))
+    assert (offsets.tolist(), topic_ids.tolist()) == ([0, 0, 1, 2], [4, 8])
+
+
 def test_an_export_of_before_recent_counts_is_taken_back() -> None:
     old = PostTable()
     write(old, created(1, 50), created(2, 60))

@@ -138,6 +138,47 @@ def test_links_media_and_labels_of_posts(tmp_path: Path) -> None:
     assert "quote_of_id" not in listing
 
 
+def naming(*users: int) -> dict[str, Any]:
+    features = [{"$type": "app.bsky.richtext.facet#mention", "did": did(user)} for user in users]
+    return {"facets": [{"features": [feature]} for feature in features]}
+
+
+def mentions(found: list[dict[str, Any]]) -> list[tuple[str, int]]:
+    kinds = (Kind.MENTION.label, Kind.UNMENTION.label)
+    assert all(
+        (row["actor_id"], row["post_id"]) == (id_of_string(did(1)), id_of_string(post_uri(1, A)))
+        for row in found
+        if row["kind"] in kinds
+    )
+    return [(row["kind"], row["target_id"]) for row in found if row["kind"] in kinds]
+
+
+def test_mentions_follow_what_a_post_names_until_it_is_deleted(tmp_path: Path) -> None:
+    ben, cai, dan = (id_of_string(did(user)) for user in (2, 3, 4))
+    created = post(1, BEGIN_US, A, **naming(2, 3, 1, 2))
+    edited = commit(
+        1, BEGIN_US + 9_000, "feed.post", A, {"text": "hullo", **naming(3, 4)}, "update"
+    )
+    gone = delete(1, BEGIN_US + 19_000, "feed.post", A)
+    found = rows(begin(tmp_path, created, edited, gone))
+    assert mentions(found) == [
+        *(("mention", user) for user in sorted([ben, cai])),
+        *(("mention", dan), ("unmention", ben)),
+        *(("unmention", user) for user in sorted([cai, dan])),
+    ]
+    assert len({row["event_id"] for row in found}) == len(found)
+    # Each of them is told of as a user, too.
+    assert sum(row["kind"] == "user_create" for row in found) == 4
+    path = tmp_path / "again"
+    path.mkdir()
+    assert rows(begin(path, created, edited, gone)) == found
+    nobody = {"$type": "app.bsky.richtext.facet#mention", "did": "ben"}
+    malformed = post(1, BEGIN_US, A, facets=[{"features": [nobody]}])
+    other = tmp_path / "malformed"
+    other.mkdir()
+    assert rows(begin(other, malformed)) == []
+
+
 def test_every_undo_finds_its_record(tmp_path: Path) -> None:
     at = BEGIN_US
     import_ = begin(

@@ -75,6 +75,29 @@ def test_another_name_under_the_same_id_is_refused(tmp_path: Path) -> None:
     records.close()
 
 
+def test_state_of_before_mentions_is_taken_on(tmp_path: Path) -> None:
+    path = tmp_path / "records.sqlite"
+    records = RecordMap(path)
+    records.put(1, Kind.FAVOURITE, TID, 7, 8)
+    records.commit()
+    records.close()
+    database = sqlite3.connect(path)
+    database.executescript("DROP TABLE mentions; PRAGMA user_version = 1")
+    database.close()
+    records = RecordMap(path)
+    assert records.mentioned(5) == set()
+    records.mention(5, {2, 3})
+    records.mention(6, {2})
+    records.commit()
+    records.close()
+    records = RecordMap(path)
+    assert (records.mentioned(5), records.mentioned(6)) == ({2, 3}, {2})
+    records.mention(5, set())
+    assert records.mentioned(5) == set()
+    assert records.take(1, Kind.FAVOURITE, TID) == (7, 8)
+    records.close()
+
+
 def test_state_of_another_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "records.sqlite"
     RecordMap(path).close()

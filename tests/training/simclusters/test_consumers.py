@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.events import Kind
+from cluster.training_settings import SimClustersSettings
 from tests.training.archives import archived_events, settings_at
 from tests.worlds import NOW_MS, Clock
 from training.simclusters.consumers import ConsumerGraph, consumer_graph
@@ -155,14 +156,14 @@ def test_the_archive_tells_what_held_in_the_end(tmp_path: Path) -> None:
     ]
     archive = archived_events(settings_at(tmp_path), [*early, *late])
 
-    before = observe(archive, cut_ms, 100)
+    before = observe(archive, cut_ms, SimClustersSettings())
     assert list(zip(before.follower_ids, before.followed_ids, strict=True)) == [(1, 2)]
     assert before.favourites.user_ids.tolist() == [1, 1]
     assert before.favourites.author_ids.tolist() == [2, 5]
     assert list(zip(before.topic_follower_ids, before.topic_ids, strict=True)) == [(1, 1)]
     assert before.data_range_ms == (early[0]["time_ms"], cut_ms)
 
-    after = observe(archive, None, 100)
+    after = observe(archive, None, SimClustersSettings())
     assert list(zip(after.follower_ids, after.followed_ids, strict=True)) == [(1, 3), (2, 3)]
     assert after.favourites.user_ids.tolist() == [3]
     assert after.favourites.counts == pytest.approx([1.0], abs=1e-6)
@@ -171,7 +172,7 @@ def test_the_archive_tells_what_held_in_the_end(tmp_path: Path) -> None:
 
 
 def test_an_empty_archive_tells_nothing(tmp_path: Path) -> None:
-    found = observe(archived_events(settings_at(tmp_path), []), None, 100)
+    found = observe(archived_events(settings_at(tmp_path), []), None, SimClustersSettings())
     assert len(found.follower_ids) == len(found.favourites.counts) == len(found.topic_ids) == 0
     assert found.languages.of(np.array([1])).tolist() == [-1]
     assert found.data_range_ms == (0, 0)

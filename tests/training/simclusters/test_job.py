@@ -23,7 +23,7 @@ from training.simclusters.quality import KnownFor, normalized_mutual_information
 
 MATRICES = (
     *("known_for", "interested_in", "producers", "producers_by_follows"),
-    *("producers_aggregatable", "topics", "topics_by_language"),
+    *("producers_aggregatable", "topics", "topics_by_language", "topics_by_producers"),
 )
 MIDDLE_MS = DEFAULT_START_MS + DAY_MS
 
@@ -86,7 +86,7 @@ def test_people_are_interested_in_communities_of_their_interests(
 
 
 def test_every_interest_has_two_proofs(society: Society, artifact: Artifact) -> None:
-    observed = observe(society[1], None, 100)
+    observed = observe(society[1], None, SimClustersSettings())
     likes = observed.favourites
     producers = defaultdict(set)
     for users, theirs in (
@@ -193,7 +193,7 @@ def test_producers_with_most_followers_are_clustered(tmp_path: Path) -> None:
         for producer in range(1, 41)
         for user in range(producer)
     ]
-    observed = observe(archived_events(settings_at(tmp_path), events), None, 100)
+    observed = observe(archived_events(settings_at(tmp_path), events), None, SimClustersSettings())
     chosen = SimClustersSettings(min_followers=11, max_producers=25)
     assert producers_to_cluster(observed, chosen).tolist() == list(range(16, 41))
     every = SimClustersSettings(min_followers=11)
