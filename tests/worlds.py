@@ -10,7 +10,13 @@ import numpy as np
 import pyarrow as pa
 from hypothesis import strategies as st
 
-from actors.graph_questions import AskLeft, AskSignals, AskTopicTastes, AskTwoHop
+from actors.graph_questions import (
+    AskLeft,
+    AskNsfwAccounts,
+    AskSignals,
+    AskTopicTastes,
+    AskTwoHop,
+)
 from actors.models import Models
 from actors.page_questions import AskNewestBetween
 from actors.questions import (
@@ -242,6 +248,7 @@ def answers(
         AskLabels(post_ids, np.array([author_of(post) for post in posts])),
         *(AskTopicTastes(user) for user in users),
         *(AskSignals(user, tuple(SignalType), now_ms) for user in users),
+        AskNsfwAccounts(user_ids),
         *(AskTwoHop(left, user_ids, HOME_PAIRS, 2) for left in _left_lists(states, users, now_ms)),
     ]
     found = [plain(state.ask(asked)) for state in states]
