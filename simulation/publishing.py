@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from cluster.events import Kind
 from cluster.ids import Ids
-from simulation.posts import draw_posts, record_posts, texts_of
+from simulation.posts import draw_posts, has_picture, record_posts, texts_of
 from simulation.recorder import Recorder
 from simulation.rhythm import HOUR_MS
 
@@ -18,6 +18,8 @@ EDITED, DELETED = 0.01, 0.015
 """Share of posts."""
 LABELS = {"toxic": "abusive_high_recall", "adult": "nsfw_high_precision"}
 """Trait of a post → the safety label given for it."""
+PICTURE_LABEL, PICTURE_LABELLED = "nsfw_media", 0.95
+"""The label of adult posts for what their pictures show, and the share of these that get it."""
 LABELLED, LABELLED_WRONGLY = 0.85, 0.002
 """Share of posts with the trait, and without it, that are labelled."""
 
@@ -64,6 +66,17 @@ def look_after(
     world.posts.rows["deleted_ms"][rows[chosen]] = deleted_ms
     recorder.add(
         Kind.POST_DELETE, deleted_ms, post_id=posts["id"][chosen], author_id=author_ids[chosen]
+    )
+    # A generator of its own: the rest of the world is as it would be without.
+    [looking] = rng.spawn(1)
+    shown = posts["adult"] & has_picture(posts)
+    chosen = np.flatnonzero(shown & (looking.random(len(rows)) < PICTURE_LABELLED))
+    recorder.add(
+        Kind.SAFETY_LABEL,
+        np.maximum(posts["created_ms"][chosen] + looking.integers(1, HOUR_MS, len(chosen)), now_ms),
+        post_id=posts["id"][chosen],
+        author_id=author_ids[chosen],
+        label=PICTURE_LABEL,
     )
     for trait, label in LABELS.items():
         chance = np.where(posts[trait], LABELLED, LABELLED_WRONGLY)

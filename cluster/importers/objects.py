@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from cluster.events import COLUMNS, KIND_OF_LABEL, OPTIONAL_NAMES
@@ -96,6 +97,19 @@ def _id_lists(values: Column) -> Column | None:
     return values
 
 
+def _number_lists(values: Column) -> Column | None:
+    """Lists of numbers that fit; whether they are as many as they should be is checked later."""
+    for value in values:
+        if value is not None and (type(value) is not list or not _fit(value)):
+            return None
+    return values
+
+
+def _fit(numbers: list[Any]) -> bool:
+    largest = float(np.finfo(np.float32).max)
+    return set(map(type, numbers)) <= {int, float} and all(abs(n) <= largest for n in numbers)
+
+
 def _within(values: Column, low: int, high: int) -> bool:
     given = [value for value in values if value is not None]
     return not given or (low <= min(given) and max(given) <= high)
@@ -109,7 +123,7 @@ def _reader_of(name: str, kind: pa.DataType) -> Reader:
     if name.endswith("_id") and name != "request_id":
         return _ids
     if pa.types.is_list(kind):
-        return _id_lists
+        return _id_lists if pa.types.is_integer(kind.value_type) else _number_lists
     if pa.types.is_string(kind):
         return _of_types(str)
     if pa.types.is_boolean(kind):

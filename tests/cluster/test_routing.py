@@ -104,7 +104,7 @@ def test_what_is_no_batch_is_refused(payload: bytes) -> None:
         decode(payload)
 
 
-@pytest.mark.parametrize("version", [b"2", b"x", None])
+@pytest.mark.parametrize("version", [b"3", b"x", None])
 def test_other_versions_are_refused(version: bytes | None) -> None:
     batch = pa.RecordBatch.from_pydict({"event_id": [1]})
     key = b"murmuration.events"
@@ -113,8 +113,19 @@ def test_other_versions_are_refused(version: bytes | None) -> None:
     with pa.ipc.new_stream(sink, written.schema) as writer:
         writer.write_batch(written)
     shown = (version or b"missing").decode()
-    with pytest.raises(UnreadableBatch, match=f"version {shown}; this version reads up to 1"):
+    with pytest.raises(UnreadableBatch, match=f"version {shown}; this version reads up to 2"):
         decode(sink.getvalue().to_pybytes())
+
+
+def test_batches_of_the_version_before_are_read() -> None:
+    batch = decode(PAYLOAD)
+    key = b"murmuration.events"
+    assert batch.schema.metadata[key] == b"2"
+    before = batch.replace_schema_metadata({**batch.schema.metadata, key: b"1"})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, before.schema) as writer:
+        writer.write_batch(before)
+    assert decode(sink.getvalue().to_pybytes()).equals(batch)
 
 
 def test_partitions_fit_their_column() -> None:
