@@ -73,6 +73,9 @@ def _safety(console: Console, artifact: Artifact, topics: Mapping[int, str]) -> 
     metrics = artifact.manifest.metrics
     console.print(f"Trust and safety: the {metrics['model']} model of {metrics['texts']:,} texts")
     console.print(contestants(metrics))
+    if media := metrics.get("media"):
+        figures = ", ".join(f"{name} {value}" for name, value in media.items())
+        console.print(f"media, on images that it had not learned: {figures}")
 
 
 def _ranking(console: Console, artifact: Artifact, topics: Mapping[int, str]) -> None:

@@ -22,6 +22,11 @@ def print_trained(console: Console, found: dict[str, Any]) -> None:
     console.print(table)
     if "candidates" in found["metrics"]:
         console.print(contestants(found["metrics"]))
+    if media := found["metrics"].get("media"):
+        figures = Table("media head, on images not learned", "value")
+        for metric, value in media.items():
+            figures.add_row(metric, str(value))
+        console.print(figures)
 
 
 def contestants(metrics: dict[str, Any]) -> Table:
