@@ -26,7 +26,6 @@ from cluster.ids import MAX_ID, id_of_string, mix64
 from cluster.own_events import not_own, own_ids
 
 MAX_TEXT_BYTES = 64 * 1024
-_NUMBERS = {int, float}
 _EMBEDDING = f"must be an array of {MEDIA_DIMENSIONS} finite numbers"
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 
@@ -142,6 +141,15 @@ def check_batch(
     if not good.all():
         batch = batch.filter(pa.array(good))
     return Checked(_without_empty(batch), bad.problems(kinds), int((late & good).sum()))
+
+
+def is_embedding(value: Any) -> bool:
+    """Whether a decoded JSON value is a list of as many numbers as it must be, all in range."""
+    if type(value) is not list or len(value) != MEDIA_DIMENSIONS:
+        return False
+    if not set(map(type, value)) <= {int, float}:
+        return False
+    return all(abs(number) <= _LARGEST_FLOAT32 for number in value)
 
 
 class _Refusals:
@@ -355,12 +363,9 @@ def _ids(value: Any) -> list[int]:
 
 
 def _embedding(value: Any) -> list[float]:
-    right = type(value) is list and len(value) == MEDIA_DIMENSIONS
-    if not right or not set(map(type, value)) <= _NUMBERS:
-        raise _Refused(_EMBEDDING)
-    if not all(abs(number) <= _LARGEST_FLOAT32 for number in value):
-        raise _Refused(_EMBEDDING)
-    return list(value)
+    if is_embedding(value):
+        return list(value)
+    raise _Refused(_EMBEDDING)
 
 
 def _parser_of(name: str, kind: pa.DataType) -> Callable[[Any], Any]:

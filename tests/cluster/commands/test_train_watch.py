@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from cluster.artifacts import ArtifactStore
 from cluster.events import Kind
 from cluster.ingest import Ingest
@@ -44,20 +42,22 @@ def known_world(settings: Settings) -> None:
 
 
 def activations(settings: Settings) -> list[str]:
-    """Versions of Tweepcred that the log says to serve, in order, each once."""
+    """Versions of Tweepcred that the log says to serve, once for each lane."""
     with open_reader(settings) as log:
         records: list[Record] = log.read(dict.fromkeys(range(settings.log.lanes), 0), 2**24)
     rows = [row for record in records for row in decode(record.payload).to_pylist()]
-    named = [row["model_version"] for row in rows if row["kind"] == Kind.ARTIFACT_ACTIVATE]
-    return list(dict.fromkeys(sorted(named)))
+    return [
+        row["model_version"]
+        for row in rows
+        if row["kind"] == Kind.ARTIFACT_ACTIVATE and row["name"] == "tweepcred"
+    ]
 
 
-@pytest.mark.parametrize("name", ["all"])
-def test_a_due_job_runs_again_until_it_is_interrupted(tmp_path: Path, name: str) -> None:
+def test_a_due_job_runs_again_until_it_is_interrupted(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
     known_world(settings)
     artifacts = ArtifactStore(tmp_path / "artifacts")
-    command = [str(Path(sys.executable).parent / "murmuration"), "train", name]
+    command = [str(Path(sys.executable).parent / "murmuration"), "train", "all"]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MURMURATION_")}
     # Whatever else runs on this machine is not this system.
     environment["MURMURATION_NAMESPACE"] = f"watched-{os.getpid()}"
@@ -83,8 +83,8 @@ def test_a_due_job_runs_again_until_it_is_interrupted(tmp_path: Path, name: str)
     assert complained.splitlines()[-1] == "stopped watching"
     assert "Traceback" not in complained
     assert "tweepcred: ranking users" in complained
-    # Both looks are told, and what had nothing to learn from is not told again and again.
-    assert told.count("tweepcred") >= 1
+    # What had nothing to learn from is not told look by look.
+    assert "tweepcred" in told
     assert "not trained" not in told
     versions = artifacts.versions("tweepcred")
     assert all(artifacts.open("tweepcred", version) for version in versions)
