@@ -76,6 +76,7 @@ def look_after(
         np.maximum(posts["created_ms"][chosen] + looking.integers(1, HOUR_MS, len(chosen)), now_ms),
         post_id=posts["id"][chosen],
         author_id=author_ids[chosen],
+        value=looking.beta(8.0, 2.0, len(chosen)).astype(np.float32),
         label=PICTURE_LABEL,
     )
     for trait, label in LABELS.items():
