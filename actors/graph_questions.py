@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from actors.known_labels import NSFW_ACCOUNT
 from actors.router import Router, shards_of
-from actors.signal_lists import EMPTY
+from actors.signal_lists import EMPTY, NO_IDS
 from actors.signal_types import SignalType
 from actors.similar_accounts import alike
-from actors.state import Failed, ShardState
+from actors.state import Failed, Question, ShardState
 from actors.stores.posts import COUNTERS
 from actors.two_hop import (
     HOME_PAIRS,
@@ -22,7 +23,15 @@ from actors.two_hop import (
     Similar,
     TwoHopCounts,
 )
-from actors.user_signals import PostFacts, Signals, finish, gather, posts_asked, with_components
+from actors.user_signals import (
+    PostFacts,
+    Signals,
+    accounts_asked,
+    finish,
+    gather,
+    posts_asked,
+    with_components,
+)
 from cluster.events import Kind
 from cluster.ids import Ids, distinct
 
@@ -129,6 +138,17 @@ class AskPostFacts:
         return PostFacts(post_ids, favourites, table["video_duration_ms"][rows])
 
 
+@dataclass(frozen=True)
+class AskNsfwAccounts:
+    """Which accounts are of adult content, by labels of their own; for the accounts' shards."""
+
+    user_ids: Ids
+
+    def answer(self, state: ShardState) -> npt.NDArray[np.bool_]:
+        """One answer for each account, (n,)."""
+        return (state.posts.author_labels.bits_of(self.user_ids) & NSFW_ACCOUNT) > 0
+
+
 def user_signals(
     router: Router,
     user_id: int,
@@ -152,12 +172,27 @@ def user_signals(
             reason = signals.reason
         return Signals(dict.fromkeys(limits, EMPTY), dict.fromkeys(limits, reason))
     post_ids, author_ids = posts_asked(signals)
-    shards = shards_of(author_ids, router.n_shards)
-    wave = {
-        shard: [AskPostFacts(post_ids[shards == shard])] for shard in np.unique(shards).tolist()
+    account_ids = accounts_asked(signals)
+    of_posts, of_accounts = (shards_of(ids, router.n_shards) for ids in (author_ids, account_ids))
+    wave: dict[int, list[Question]] = {
+        shard: [
+            AskPostFacts(post_ids[of_posts == shard]),
+            AskNsfwAccounts(account_ids[of_accounts == shard]),
+        ]
+        for shard in np.unique(np.concatenate([of_posts, of_accounts])).tolist()
     }
-    answers = router.ask(wave, timeout_s).answers(0).values() if wave else ()
-    return finish(signals, limits, _facts_of([a for a in answers if isinstance(a, PostFacts)]))
+    told = router.ask(wave, timeout_s) if wave else None
+    facts = told.answers(0).values() if told else ()
+    clean = [NO_IDS]
+    for shard, nsfw in (told.answers(1) if told else {}).items():
+        if not isinstance(nsfw, Failed):
+            clean.append(account_ids[of_accounts == shard][~nsfw])
+    return finish(
+        signals,
+        limits,
+        _facts_of([answer for answer in facts if isinstance(answer, PostFacts)]),
+        np.concatenate(clean),
+    )
 
 
 def _facts_of(answers: Sequence[PostFacts]) -> PostFacts | None:

@@ -31,6 +31,13 @@ def label_bits(*names: str) -> np.uint64:
     return np.uint64(sum(int(_BIT[name]) for name in set(names)))
 
 
+NSFW_ACCOUNT = label_bits(
+    *("nsfw_high_precision", "nsfw_near_perfect", "nsfw_admin", "nsfw_text"),
+    *("nsfw_avatar_image", "nsfw_banner_image"),
+)
+"""What makes an account one of adult content, where it is given to the account itself."""
+
+
 class Written(NamedTuple):
     """A name in a `safety_label` event, and the known label that it counts as."""
 

@@ -34,7 +34,7 @@ _FLUSH_TIMEOUT_S = 600.0
 
 
 class Labelling:
-    """A thread over the log that gives new and edited posts the labels their texts earn.
+    """A thread over the log that gives new and edited posts the labels their texts and media earn.
 
     Which records it has read, and under which version of the model, is kept in a small file,
     written after the labels of those records were acknowledged. After a crash some records are
@@ -160,7 +160,8 @@ class Labelling:
         for batch in batches:
             rows = Rows(batch).of(Kind.POST_CREATE, Kind.POST_EDIT)
             rows = rows.where(rows.concern("author_id"))
-            if not len(rows) or rows.column("text") is None:
+            read = {"text", "media_embedding"}.intersection(batch.schema.names)
+            if not len(rows) or not read:
                 continue
             if self._labeller is None:
                 self._counters["unlabelled"] += len(rows)

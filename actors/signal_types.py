@@ -119,7 +119,7 @@ class Tied:
 
 @dataclass(frozen=True)
 class Visited:
-    """Accounts visited often and not followed, most visits first."""
+    """Accounts visited often, not followed and not of adult content, most visits first."""
 
     window_ms: int
     min_visits: int
@@ -235,3 +235,6 @@ RULES: dict[SignalType, Rule] = {
     ),
 }
 """How each type is made; None where nothing ever makes it."""
+
+VISITS = frozenset(kind for kind, rule in RULES.items() if isinstance(rule, Visited))
+"""Of accounts that the user visits again and again."""

@@ -14,7 +14,7 @@ from actors.features.binned import UNTRAINED_VERSION
 from actors.features.real_graph import REAL_GRAPH
 from actors.models import VECTORS
 from actors.signal_lists import EMPTY, SignalList
-from actors.signal_types import SignalType
+from actors.signal_types import VISITS, SignalType
 from actors.state import ShardState
 from actors.stores.sparse_embeddings import Communities, Scores
 from actors.user_signals import finish, gather
@@ -91,6 +91,9 @@ class AskTastes:
             views = found.lists[_QUALITY_VIEW]
             long = views.take(views.values >= _QUALITY_VIEW_MS)
             signals[_QUALITY_VIEW] = long.take(slice(self.max_signals))
+        for kind in VISITS.intersection(self.types):
+            # Which accounts are of adult content their own shards tell whoever seeks by them.
+            signals[kind] = found.lists[kind].take(slice(self.max_signals))
         told = Tastes(versions, signals, affine_ids, scores)
         if "vectors" not in kinds:
             return told

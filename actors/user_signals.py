@@ -1,9 +1,9 @@
 """The user-signal service: what a user did lately, one list of targets per signal type.
 
-A request takes one or two waves. `gather` reads the user's own shard; what depends on a post
-of someone else (its favourites, the length of its video) is told by the posts' shards; and
-`finish` filters by that, unifies and cuts. A list that cannot be made is empty and named in
-the answer, never an error.
+A request takes one or two waves. `gather` reads the user's own shard; what depends on somebody
+else (a post's favourites, the length of its video, whether an account is of adult content) is
+told by others' shards; and `finish` filters by that, unifies and cuts. A list that cannot be
+made is empty and named in the answer, never an error.
 """
 
 from collections.abc import Iterable, Mapping
@@ -109,16 +109,27 @@ def posts_asked(signals: Signals) -> tuple[Ids, Ids]:
     return post_ids, authors[first]
 
 
+def accounts_asked(signals: Signals) -> Ids:
+    """Accounts (ascending) of which `finish` needs to know that they are not of adult content."""
+    visited = [found for kind, found in signals.lists.items() if isinstance(RULES[kind], Visited)]
+    return np.unique(np.concatenate([NO_IDS, *(found.target_ids for found in visited)]))
+
+
 def finish(
     signals: Signals,
     limits: Mapping[SignalType, int | None],
     facts: PostFacts | None = None,
+    clean_ids: Ids = NO_IDS,
 ) -> Signals:
     """The types of `limits`, each cut to its number of results.
 
-    A post of which `facts` knows nothing has no favourites and no video.
+    A post of which `facts` knows nothing has no favourites and no video. Of the accounts
+    visited only `clean_ids` count: those whose shards said that they are not of adult content.
     """
-    passed = {kind: _passing(found, RULES[kind], facts) for kind, found in signals.lists.items()}
+    passed = {
+        kind: _passing(found, RULES[kind], facts, clean_ids)
+        for kind, found in signals.lists.items()
+    }
     lists: dict[SignalType, SignalList] = {}
     for wanted, limit in limits.items():
         rule = RULES[wanted]
@@ -141,8 +152,10 @@ def _needs_facts(rule: Rule) -> bool:
     return isinstance(rule, Watched) or (isinstance(rule, Engaged) and rule.min_favourites > 0)
 
 
-def _passing(found: SignalList, rule: Rule, facts: PostFacts | None) -> SignalList:
-    """What of a list the facts about its posts let through."""
+def _passing(found: SignalList, rule: Rule, facts: PostFacts | None, clean_ids: Ids) -> SignalList:
+    """What of a list the facts about its posts and accounts let through."""
+    if isinstance(rule, Visited):
+        return found.take(np.isin(found.target_ids, clean_ids))
     if not _needs_facts(rule):
         return found
     favourites, durations_ms = np.zeros((2, len(found.target_ids)), np.int64)

@@ -10,7 +10,13 @@ from actors.features.pair_scores import sparse_pair_scores
 from actors.features.real_graph import RealGraphScores
 from actors.features.reputation import Reputations
 from actors.features.safety import ANY_LANGUAGE, NgramModel, SafetyModel
-from actors.graph_questions import AskLeft, AskPostFacts, AskSignals, AskTwoHop
+from actors.graph_questions import (
+    AskLeft,
+    AskNsfwAccounts,
+    AskPostFacts,
+    AskSignals,
+    AskTwoHop,
+)
 from actors.retrieval_questions import AskSimilarMany
 from actors.signal_types import SignalType
 from actors.state import Question, ShardState
@@ -111,6 +117,7 @@ def questions_of_models(
         AskSignals(user_id, tuple(SignalType), now_ms, known),
         AskPostFacts(post_ids),
         AskTopics(post_ids, version, TopicTastes(), now_ms),
+        AskNsfwAccounts(author_ids),
     ]
 
 

@@ -77,7 +77,7 @@ def _fill(system: RunningSystem, world: DenseWorld) -> dict[str, Any]:
     ingest_batches(system.settings, world.batches)
     found = {}
     for name in _TRAINED:
-        for one in train(system.settings, name, None, True, lambda _: None):
+        for one in train(system.settings, name, None, True):
             found[name] = {key: one.get(key) for key in ("version", "seconds", "passed")}
     return found | {"vectors": _indexed(system)}
 
@@ -131,7 +131,7 @@ def _ranked(system: RunningSystem, users: list[int]) -> dict[str, Any]:
     from cluster.artifacts import ArtifactStore
     from cluster.commands.training import activate, train
 
-    for _ in train(system.settings, "aggregates", None, True, lambda _: None):
+    for _ in train(system.settings, "aggregates", None, True):
         pass
     version = _drawn_ranker(system, ArtifactStore(system.settings.data_dir / "artifacts"))
     activate(system.settings, "heavy_ranker", version)

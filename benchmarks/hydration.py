@@ -178,7 +178,7 @@ def _fill(system: RunningSystem, world: World, dimensions: int) -> dict[str, Any
     for name, version in write_models(store, world, dimensions).items():
         activate(system.settings, name, version)
     ingest_batches(system.settings, world.batches)
-    [counted] = train(system.settings, "aggregates", None, True, lambda _: None)
+    [counted] = train(system.settings, "aggregates", None, True)
     return {name: counted.get(name) for name in ("version", "seconds", "metrics")}
 
 

@@ -86,7 +86,7 @@ def _system(settings: Settings, world: DenseWorld) -> tuple[Timelines, list[Shar
 
     ingest_batches(settings, lambda _: world.batches(_NOW_MS))
     for name in _MODELS:
-        list(train(settings, name, None, True, lambda _: None))
+        list(train(settings, name, None, True))
     artifacts = ArtifactStore(settings.data_dir / "artifacts")
     models = Models(artifacts)
     count = settings.shards.count

@@ -197,7 +197,7 @@ def _fill(system: RunningSystem, world: DenseWorld) -> None:
     from cluster.commands.training import train
 
     ingest_batches(system.settings, world.batches)
-    list(train(system.settings, "light_ranker", None, True, lambda _: None))
+    list(train(system.settings, "light_ranker", None, True))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""The safety text models on published sets: cross-validated figures, and posts a second.
+"""The safety text models on published sets beside scikit-learn's own: cross-validated figures,
+and posts a second.
 
 Run `python -m benchmarks.safety` (`--quick`: 4,000 of the texts in two folds), with the folder of
 the sets in `--texts` or MURMURATION_DATA; prints JSON.
@@ -7,6 +8,7 @@ the sets in `--texts` or MURMURATION_DATA; prints JSON.
 import argparse
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import numpy as np
 
 from actors.features.safety import NgramModel, SafetyModel
 from actors.features.safety_ngrams import ngrams
+from benchmarks import safety_reference
 from benchmarks.report import emit
 from cluster.training_settings import TrustAndSafetySettings
 from training.trust_and_safety.duplicates import folds_of, near_duplicates
@@ -43,6 +46,8 @@ def main() -> None:
     if arguments.quick:
         drawn = np.random.default_rng(SEED).permutation(len(data))[:QUICK_TEXTS]
         data = data.take(np.sort(drawn))
+        enough = ((data.values == 1).sum(axis=0) >= chosen.min_examples).tolist()
+        data = data.only([label for label, is_so in zip(data.labels, enough, strict=True) if is_so])
     texts = ngrams(data.texts, chosen.buckets)
     groups = near_duplicates(texts)
     folds = folds_of(groups, chosen.folds, np.random.default_rng(SEED))
@@ -60,8 +65,20 @@ def main() -> None:
             "thresholds": promises,
             "cross_validation_s": round(taken_s, 1),
             "model_mib": round(_bytes_of(model.model) / 2**20, 1),
-            **_speed(model, data),
+            **_speed(_labelling(model), data),
         }
+    began_s = time.perf_counter()
+    logits = safety_reference.cross_validated(data, folds, SEED)
+    taken_s = time.perf_counter() - began_s
+    reference = safety_reference.Reference.fit(data.texts, data.values, SEED)
+    found = judged(data, logits)
+    figures["scikit-learn"] = {
+        "mean_pr_auc": mean_pr_auc(found),
+        "labels": found,
+        "cross_validation_s": round(taken_s, 1),
+        "model_mib": round(reference.n_bytes / 2**20, 1),
+        **_speed(reference.logits, data),
+    }
     figures["wanted_posts_per_s_on_one_core"] = WANTED_POSTS_PER_S
     counts = {name: int((data.source_of == i).sum()) for i, name in enumerate(data.sources)}
     emit(
@@ -75,17 +92,21 @@ def main() -> None:
     )
 
 
-def _speed(model: SafetyModel, data: Labelled) -> dict[str, Any]:
+def _labelling(model: SafetyModel) -> Callable[[list[str]], object]:
+    return lambda texts: model.labels_of(model.scores(texts))
+
+
+def _speed(judge: Callable[[list[str]], object], data: Labelled) -> dict[str, Any]:
     """Posts a second of CPU time, from text to labels, in large batches and in small ones."""
     drawn = np.random.default_rng(SEED).permutation(len(data))
     texts = [data.texts[i] for i in drawn.tolist()]
-    model.labels_of(model.scores(texts[:64]))
+    judge(texts[:64])
     found: dict[str, Any] = {"mean_characters": round(float(np.mean([*map(len, texts)])), 1)}
     for size in (2_048, 64, 1):
         some = texts[: 20_000 if size > 1 else 2_000]
         began_s = time.thread_time()
         for first in range(0, len(some), size):
-            model.labels_of(model.scores(some[first : first + size]))
+            judge(some[first : first + size])
         found[f"posts_per_s_in_batches_of_{size}"] = round(
             len(some) / (time.thread_time() - began_s)
         )

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cluster.events import COLUMNS, REFERENCES, RULES, Kind, Rule
+from cluster.events import COLUMNS, MEDIA_DIMENSIONS, REFERENCES, RULES, Kind, Rule
 from cluster.ids import MAX_ID
 from cluster.ingest import Ingest, Ingested
 from cluster.problems import ProblemError, invalid
@@ -218,6 +218,9 @@ def _field_schema(name: str) -> dict[str, Any]:
     if name.endswith("_id") and pa.types.is_integer(kind):
         digits = {"type": "string", "pattern": "^0*[1-9][0-9]*$", "maxLength": 19}
         return {"anyOf": [_integers(1, MAX_ID), digits]}
+    if pa.types.is_list(kind) and pa.types.is_floating(kind.value_type):
+        of = {"minItems": MEDIA_DIMENSIONS, "maxItems": MEDIA_DIMENSIONS}
+        return {"type": "array", "items": _field_schema("value"), **of}
     if pa.types.is_list(kind):
         return {"type": "array", "items": _field_schema("post_id"), "maxItems": 100}
     if pa.types.is_boolean(kind):

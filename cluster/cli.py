@@ -221,24 +221,32 @@ def train(
     """Train models on the archive, and make them the ones that serve."""
     settings = settings_of(data_dir, preset)
     from cluster.commands import training
+    from cluster.commands.training_bars import training_bars
+    from cluster.commands.training_text import print_trained
 
     name = name.replace("-", "_")
     if workers is not None:
         settings = training.with_workers(settings, workers)
     instant = instant_of(as_of)
     force = force or not (name == training.ALL or watch)
-    while True:
-        with progress("training") as report:
-            found = list(training.train(settings, name, instant, activate, report, force=force))
-        told = [one for one in found if one["version"] or not watch]
-        if as_json and told:
-            print_json(told)
-        for one in told if not as_json else []:
-            _print_trained(one)
+    try:
+        while True:
+            with training_bars(ERR) as bars:
+                outcomes = training.train(settings, name, instant, activate, bars=bars, force=force)
+                found = list(outcomes)
+            told = [one for one in found if one["version"] or not watch]
+            if as_json and told:
+                print_json(told)
+            for one in told if not as_json else []:
+                print_trained(OUT, one)
+            if not watch:
+                return
+            force = False
+            time.sleep(every)
+    except KeyboardInterrupt:
         if not watch:
-            return
-        force = False
-        time.sleep(every)
+            raise
+        ERR.print("stopped watching")
 
 
 @app.command()
@@ -254,19 +262,6 @@ def activate(
 
     training.activate(settings, name, version)
     OUT.print(f"[bold]{name}[/] {version} serves")
-
-
-def _print_trained(found: dict[str, Any]) -> None:
-    if not found["version"]:
-        OUT.print(f"[bold]{found['name']}[/]: not trained, {found['passed']}")
-        return
-    state = "active" if found["activated"] else "not activated"
-    OUT.print(f"[bold]{found['name']}[/] {found['version']} ({state}), {found['seconds']:.1f} s")
-    table = Table("metric", "value")
-    for metric, value in found["metrics"].items():
-        if isinstance(value, str | int | float):
-            table.add_row(metric, f"{value:.4f}" if isinstance(value, float) else f"{value}")
-    OUT.print(table)
 
 
 for _command in (

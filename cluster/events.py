@@ -6,7 +6,9 @@ from enum import IntEnum
 import pyarrow as pa
 
 SCHEMA_VERSION = 2
-"""Of 2 are `mention` and `unmention`."""
+"""Of 2 are `mention`, `unmention` and `media_embedding`."""
+MEDIA_DIMENSIONS = 256
+"""Numbers of a `media_embedding`."""
 
 
 class Kind(IntEnum):
@@ -164,6 +166,7 @@ OPTIONAL = pa.schema(
         pa.field("image_count", pa.int16()),
         pa.field("video_duration_ms", pa.int64()),
         pa.field("link_count", pa.int16()),
+        pa.field("media_embedding", pa.list_(pa.float32())),
         pa.field("sensitive", pa.bool_()),
         pa.field("exclusive", pa.bool_()),
         pa.field("uri", pa.string()),
@@ -210,7 +213,7 @@ _USER_MAY = frozenset(
 _CONTENT = frozenset(
     {
         *("text", "language", "topics", "image_count", "video_duration_ms"),
-        *("link_count", "sensitive", "exclusive", "uri"),
+        *("link_count", "media_embedding", "sensitive", "exclusive", "uri"),
     }
 )
 _LINKS = frozenset(

@@ -66,7 +66,8 @@ class TrustAndSafetySettings(Group):
     labelled_text: Path | None = None
     """Folder (or one CSV or NDJSON file) of texts with labels, beside what the archive holds."""
     media_embeddings: Path | None = None
-    """`.npz` or `.arrow` of image embeddings with a label 0 or 1; none: no media head."""
+    """`.npz` or `.arrow` of image embeddings with a label 0 or 1, beside what the archive holds
+    (`media_embedding` of posts that people labelled `nsfw_media`)."""
     buckets: int = Field(2**18, ge=2**8, le=2**24)
     """Into which n-grams are hashed; a power of two."""
     candidates: tuple[Literal["linear", "embeddings"], ...] = Field(

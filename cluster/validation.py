@@ -16,6 +16,7 @@ from cluster.events import (
     COLUMNS,
     CORE,
     KIND_OF_LABEL,
+    MEDIA_DIMENSIONS,
     OPTIONAL_NAMES,
     REFERENCES,
     RULES,
@@ -25,6 +26,7 @@ from cluster.ids import MAX_ID, id_of_string, mix64
 from cluster.own_events import not_own, own_ids
 
 MAX_TEXT_BYTES = 64 * 1024
+_EMBEDDING = f"must be an array of {MEDIA_DIMENSIONS} finite numbers"
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 
 
@@ -122,6 +124,9 @@ def check_batch(
         too_long = pc.greater(pc.binary_length(batch.column("text")), MAX_TEXT_BYTES)
         too_long = pc.fill_null(too_long, False).to_numpy(zero_copy_only=False)
         bad.add(too_long, "text", f"must be at most {MAX_TEXT_BYTES} bytes of UTF-8")
+    if "media_embedding" in given:
+        wrong_embeddings = ~_are_embeddings(batch.column("media_embedding"))
+        bad.add(wrong_embeddings, "media_embedding", _EMBEDDING)
     for wrong in bad_choices(kinds, columns["value"], *_named(batch, "name", "keyword")):
         bad.add(wrong.rows, wrong.field, wrong.message)
 
@@ -136,6 +141,15 @@ def check_batch(
     if not good.all():
         batch = batch.filter(pa.array(good))
     return Checked(_without_empty(batch), bad.problems(kinds), int((late & good).sum()))
+
+
+def is_embedding(value: Any) -> bool:
+    """Whether a decoded JSON value is a list of as many numbers as it must be, all in range."""
+    if type(value) is not list or len(value) != MEDIA_DIMENSIONS:
+        return False
+    if not set(map(type, value)) <= {int, float}:
+        return False
+    return all(abs(number) <= _LARGEST_FLOAT32 for number in value)
 
 
 class _Refusals:
@@ -195,14 +209,24 @@ def _derived_ids(
 
 def _too_small(column: pa.Array, name: str) -> tuple[npt.NDArray[np.bool_], int]:
     """Which rows hold a number that is out of range, and the least that is allowed."""
-    least = 1 if pa.types.is_list(column.type) or name.endswith("_id") else 0
+    of_ids = pa.types.is_list(column.type) and pa.types.is_integer(column.type.value_type)
+    least = 1 if of_ids or name.endswith("_id") else 0
     small = np.zeros(len(column), bool)
-    if pa.types.is_list(column.type):
+    if of_ids:
         bad = pc.fill_null(pc.less(column.flatten(), least), True)
         small[pc.list_parent_indices(column).filter(bad).to_numpy()] = True
     elif pa.types.is_integer(column.type):
         small = pc.fill_null(pc.less(column, least), False).to_numpy(zero_copy_only=False)
     return small, least
+
+
+def _are_embeddings(column: pa.Array) -> npt.NDArray[np.bool_]:
+    """Which rows are null, or have the length of an embedding and finite numbers alone."""
+    lengths = pc.fill_null(pc.list_value_length(column), MEDIA_DIMENSIONS)
+    good: npt.NDArray[np.bool_] = lengths.to_numpy() == MEDIA_DIMENSIONS
+    finite = pc.fill_null(pc.is_finite(column.flatten()), False)
+    good[pc.list_parent_indices(column).filter(pc.invert(finite)).to_numpy()] = False
+    return good
 
 
 def _conform(batch: pa.RecordBatch | pa.Table) -> pa.RecordBatch:
@@ -338,11 +362,17 @@ def _ids(value: Any) -> list[int]:
     raise _Refused("must be an array of at most 100 ids")
 
 
+def _embedding(value: Any) -> list[float]:
+    if is_embedding(value):
+        return list(value)
+    raise _Refused(_EMBEDDING)
+
+
 def _parser_of(name: str, kind: pa.DataType) -> Callable[[Any], Any]:
     if name.endswith("_id") and name != "request_id":
         return _id
     if pa.types.is_list(kind):
-        return _ids
+        return _ids if pa.types.is_integer(kind.value_type) else _embedding
     if pa.types.is_string(kind):
         return _text
     if pa.types.is_boolean(kind):

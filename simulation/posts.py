@@ -6,6 +6,7 @@ import pyarrow as pa
 
 from cluster.events import Kind
 from cluster.ids import Ids
+from simulation.pictures import embeddings_of
 from simulation.population import Population
 from simulation.recorder import NEVER_MS, Recorder
 from simulation.text import compose
@@ -183,10 +184,19 @@ def record_posts(
             posts["video_duration_ms"], mask=posts["video_duration_ms"] == 0
         ),
         link_count=pa.array(posts["link_count"], mask=posts["link_count"] == 0),
+        # Drawn by a generator of its own: the rest of the world is as it would be without.
+        media_embedding=embeddings_of(
+            posts["topic"], posts["adult"], has_picture(posts), rng.spawn(1)[0]
+        ),
         # Authors mark most of their adult posts themselves.
         sensitive=posts["adult"] & (rng.random(len(posts)) < 0.8),
         **links,
     )
+
+
+def has_picture(posts: PostRows) -> npt.NDArray[np.bool_]:
+    """Which posts have an image or a video, (n,)."""
+    return np.isin(posts["media"], (IMAGE, VIDEO))
 
 
 def texts_of(posts: PostRows, rng: np.random.Generator) -> list[str]:

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from cluster.events import Kind
 from cluster.ids import Ids
-from simulation.posts import draw_posts, record_posts, texts_of
+from simulation.posts import draw_posts, has_picture, record_posts, texts_of
 from simulation.recorder import NEVER_MS, Recorder
 from simulation.rhythm import HOUR_MS
 
@@ -20,6 +20,8 @@ MENTIONED = 0.08
 """Share of posts that name somebody whom their author follows."""
 LABELS = {"toxic": "abusive_high_recall", "adult": "nsfw_high_precision"}
 """Trait of a post → the safety label given for it."""
+PICTURE_LABEL, PICTURE_LABELLED = "nsfw_media", 0.95
+"""The label of adult posts for what their pictures show, and the share of these that get it."""
 LABELLED, LABELLED_WRONGLY = 0.85, 0.002
 """Share of posts with the trait, and without it, that are labelled."""
 
@@ -66,6 +68,18 @@ def look_after(
     world.posts.rows["deleted_ms"][rows[chosen]] = deleted_ms
     recorder.add(
         Kind.POST_DELETE, deleted_ms, post_id=posts["id"][chosen], author_id=author_ids[chosen]
+    )
+    # A generator of its own: the rest of the world is as it would be without.
+    [looking] = rng.spawn(1)
+    shown = posts["adult"] & has_picture(posts)
+    chosen = np.flatnonzero(shown & (looking.random(len(rows)) < PICTURE_LABELLED))
+    recorder.add(
+        Kind.SAFETY_LABEL,
+        np.maximum(posts["created_ms"][chosen] + looking.integers(1, HOUR_MS, len(chosen)), now_ms),
+        post_id=posts["id"][chosen],
+        author_id=author_ids[chosen],
+        value=looking.beta(8.0, 2.0, len(chosen)).astype(np.float32),
+        label=PICTURE_LABEL,
     )
     _mention(world, rows, now_ms, recorder, rng)
     for trait, label in LABELS.items():

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from cluster.events import COLUMNS, KIND_OF_LABEL, REFERENCES, RULES, Kind
+from cluster.events import COLUMNS, KIND_OF_LABEL, MEDIA_DIMENSIONS, REFERENCES, RULES, Kind
 from cluster.own_events import OWN_KINDS
 from cluster.tokens import BY_USER, Tokens, of_user
 from cluster.validation import check_objects
@@ -358,6 +358,7 @@ def known_value(name: str) -> Any:
         "name": "in_network_share",
         "value": 1,
         "topics": [5, "6"],
+        "media_embedding": [0.5] * MEDIA_DIMENSIONS,
     }
     if name in values:
         return values[name]

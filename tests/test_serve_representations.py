@@ -110,6 +110,8 @@ def test_scores_of_pairs(trained: World, left: dict[str, Any], right: dict[str, 
     # Nobody liked 105.
     nothing = right.get("other_post_id") == 105
     assert all(one.scores is None for one in told.scores) == nothing
+    kinds = {reason.kind for reason in told.reasons}
+    assert ("shared_communities" in kinds) == (not nothing)
 
 
 def test_before_anything_is_trained(lively: World) -> None:

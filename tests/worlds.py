@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from hypothesis import strategies as st
 
-from actors.graph_questions import AskLeft, AskSignals, AskTwoHop
+from actors.graph_questions import AskLeft, AskNsfwAccounts, AskSignals, AskTwoHop
 from actors.models import Models
 from actors.page_questions import AskNewestBetween
 from actors.questions import (
@@ -241,6 +241,7 @@ def answers(
         AskUris(post_ids),
         AskLabels(post_ids, np.array([author_of(post) for post in posts])),
         *(AskSignals(user, tuple(SignalType), now_ms) for user in users),
+        AskNsfwAccounts(user_ids),
         *(AskTwoHop(left, user_ids, HOME_PAIRS, 2) for left in _left_lists(states, users, now_ms)),
     ]
     found = [plain(state.ask(asked)) for state in states]

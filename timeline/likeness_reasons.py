@@ -1,16 +1,23 @@
 """Why two users or two posts are alike, in words and in data."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from actors.stores.sparse_embeddings import SparseEmbeddings
+from actors.two_hop import EdgeType, Pair, TwoHopCounts
 from actors.vector_models import Float32s
 from timeline.communities import Community, CommunityBook
 from timeline.query import Query
 
 NAMED_COMMUNITIES = 3
 NAMED_USERS = 3
+SHARED: tuple[tuple[Pair, ...], ...] = (
+    ((EdgeType.FOLLOWED_BY, EdgeType.FOLLOWED_BY),),
+    ((EdgeType.FOLLOWING, EdgeType.FOLLOWING),),
+)
+"""Who follows both, and whom both follow; asked one by one, since only a first pair is named."""
 UNTRAINED = "untrained"
 """No models serve yet."""
 NO_REPRESENTATION = "no_representation"
@@ -73,6 +80,15 @@ def by_users(kind: str, before: str, after: str, count: int, named: list[int]) -
     more = f" and {count - len(user_ids)} more" if count > len(user_ids) else ""
     people = ", ".join(map(str, user_ids))
     return [Likeness(kind, f"{before} {people}{more}{after}", float(count), (), user_ids)]
+
+
+def shared_with(counts: Sequence[TwoHopCounts], row: int) -> list[Likeness]:
+    """Who follows two users and whom both follow: answers to each of `SHARED`, one row of each."""
+    followers, followed = ((int(one.counts[row, 0]), one.named_ids[row].tolist()) for one in counts)
+    return [
+        *by_users("shared_followers", "followed by", ", who follow both", *followers),
+        *by_users("shared_follows", "follows", ", as this user does", *followed),
+    ]
 
 
 def merged(simclusters: Float32s, twhin: Float32s, *, of_both: bool) -> Float32s:

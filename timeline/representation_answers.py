@@ -57,10 +57,12 @@ class LikenessAnswer(BaseModel):
         "near_in_twhin",
         "shared_followers",
         "shared_follows",
+        "shared_engagers",
+        "followed_engagers",
     ]
     text: str
     value: float | None
-    """A cosine, or for shared followers and follows their number."""
+    """A cosine, or where users are the reason their number."""
     communities: list[CommunityAnswer]
     user_ids: list[str]
 
@@ -168,6 +170,7 @@ class ScoreAnswer(_ToldAnswer):
     """Of the users, or of the posts' authors: 0 to 100; null where there is no model."""
     real_graph: DirectedAnswer | None
     """How likely one interacts with the other; null unless both sides are users."""
+    reasons: list[LikenessAnswer]
 
 
 class ProofAnswer(BaseModel):
@@ -241,6 +244,7 @@ def score_json(told: Told[PairScores]) -> bytes:
         scores=[vars(one) for one in pair.compared],
         reputation=dict(zip(BothAnswer.model_fields, pair.standing.reputations, strict=True)),
         real_graph=directed,
+        reasons=_reasons(pair.reasons),
     )
 
 

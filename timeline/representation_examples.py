@@ -100,6 +100,22 @@ SCORE_EXAMPLE: Any = {
     ],
     "reputation": {"left": 41.5, "right": 63.0},
     "real_graph": None,
+    "reasons": [
+        {
+            "kind": "shared_communities",
+            "text": "the post is liked in communities the user is interested in: 17",
+            "value": 0.66,
+            "communities": [_COMMUNITY],
+            "user_ids": [],
+        },
+        {
+            "kind": "followed_engagers",
+            "text": "liked or reposted by 1041, 1055 and 2 more, whom the user follows",
+            "value": 4.0,
+            "communities": [],
+            "user_ids": ["1041", "1055"],
+        },
+    ],
     "versions": _VERSIONS,
     **_TOLD,
 }

@@ -80,7 +80,7 @@ def representation_routes(representations: Representations, run: Run) -> APIRout
         other_post_id: Given = None,
         other_author_id: Author = None,
     ) -> Response:
-        """Every score of a pair: SimClusters, TwHIN, reputation, and real graph for two users."""
+        """Every score (SimClusters, TwHIN, reputation, real graph of two users), with reasons."""
         arrived_s = time.monotonic()
         left = _side("", user_id, post_id, author_id)
         right = _side("other_", other_user_id, other_post_id, other_author_id)

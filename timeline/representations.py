@@ -62,7 +62,7 @@ class Representations:
     def score(self, left: Side, right: Side, arrived_s: float) -> Told[PairScores]:
         """See `pair_scoring.pair_scores`."""
         query = self._query(1, arrived_s)
-        return _told(query, pair_scores(query, left, right))
+        return _told(query, pair_scores(query, left, right, self._book))
 
     def communities(self, user_id: int, arrived_s: float) -> Told[UserCommunities]:
         """See `similar_users.communities_of`."""

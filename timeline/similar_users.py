@@ -19,18 +19,19 @@ from actors.representation_questions import (
 )
 from actors.router import shards_of
 from actors.state import Failed, Question
-from actors.two_hop import EdgeType, LeftLists, Pair, TwoHopCounts
+from actors.two_hop import LeftLists, TwoHopCounts
 from actors.vector_models import Float32s
 from cluster.ids import Ids
 from cluster.problems import ProblemError
 from timeline.communities import Community, CommunityBook
 from timeline.likeness_reasons import (
     NAMED_USERS,
+    SHARED,
     Likeness,
     by_communities,
-    by_users,
     merged,
     near,
+    shared_with,
     simclusters_of,
     why_empty,
 )
@@ -39,11 +40,6 @@ from timeline.query import Query
 _FIRST_SHARE = 0.6
 _LAST_SHARE = 0.9
 _SPARE = 20
-_SHARED: tuple[tuple[Pair, ...], ...] = (
-    ((EdgeType.FOLLOWED_BY, EdgeType.FOLLOWED_BY),),
-    ((EdgeType.FOLLOWING, EdgeType.FOLLOWING),),
-)
-"""Who follows both, and whom both follow; asked one by one, since only a first pair is named."""
 
 
 @dataclass(frozen=True)
@@ -183,16 +179,16 @@ def _scores(like: UsersLike, user: FoundUser) -> Float32s:
 def _between(
     query: Query, listed: LeftLists, user_ids: Ids
 ) -> tuple[npt.NDArray[np.bool_], list[TwoHopCounts]]:
-    """Who may be shown (n,), and how many stand between, by each of `_SHARED`."""
+    """Who may be shown (n,), and how many stand between, by each of `SHARED`."""
     homes = shards_of(user_ids, query.router.n_shards)
     shown = np.zeros(len(user_ids), bool)
     wave: dict[int, list[Question]] = {}
     for shard in np.unique(homes).tolist():
         theirs = user_ids[homes == shard]
-        between = [AskTwoHop(listed, theirs, pairs, NAMED_USERS) for pairs in _SHARED]
+        between = [AskTwoHop(listed, theirs, pairs, NAMED_USERS) for pairs in SHARED]
         wave[shard] = [AskShown(theirs), *between]
     replies = query.ask(wave, _LAST_SHARE).replies if wave else {}
-    answers: list[dict[int, TwoHopCounts]] = [{} for _ in _SHARED]
+    answers: list[dict[int, TwoHopCounts]] = [{} for _ in SHARED]
     for shard, reply in replies.items():
         first, *others = reply.answers
         if any(isinstance(answer, Failed) for answer in reply.answers):
@@ -204,7 +200,7 @@ def _between(
                 answers[at][shard] = answer
     counts = [
         merge_counts(user_ids, pairs, of_shards, homes, NAMED_USERS)
-        for pairs, of_shards in zip(_SHARED, answers, strict=True)
+        for pairs, of_shards in zip(SHARED, answers, strict=True)
     ]
     return shown, counts
 
@@ -213,7 +209,6 @@ def _reasons(
     like: UsersLike, row: int, counts: list[TwoHopCounts], at: int, book: CommunityBook
 ) -> list[Likeness]:
     cosines = {name: float(values[row]) for name, values in like.cosines.items()}
-    followers, followed = ((int(one.counts[at, 0]), one.named_ids[at].tolist()) for one in counts)
     reasons: list[Likeness] = []
     for name, kind, words in (
         ("producers", "same_audience", "followed from the same communities:"),
@@ -227,8 +222,7 @@ def _reasons(
     return [
         *reasons,
         *near(max(dense, default=0.0), "near in the space of users"),
-        *by_users("shared_followers", "followed by", ", who follow both", *followers),
-        *by_users("shared_follows", "follows", ", as this user does", *followed),
+        *shared_with(counts, at),
     ]
 
 

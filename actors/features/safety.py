@@ -1,5 +1,6 @@
 """Trust and safety: how likely a text breaks which rule (pToxicity, pAbuse, pNSFWText …)."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,14 +10,19 @@ import numpy.typing as npt
 
 from actors.features.safety_ngrams import Ngrams, ngrams, pooled
 from cluster.artifacts import Artifact, ArtifactStore
+from cluster.events import MEDIA_DIMENSIONS
 
 TRUST_AND_SAFETY = "trust_and_safety"
 TRUST_AND_SAFETY_SCHEMA = 1
 MODEL_PREFIX = "p_"
 """Before the name of a label that a model gave (the original's pToxicity, pAbuse …), so that it
 is another label than the one people give, who thus always have their own word."""
+MEDIA_LABEL = "nsfw_media"
+"""What people call posts with adult pictures, and, with the prefix, what the media head gives."""
 ANY_LANGUAGE = ""
 """The key of the thresholds for texts whose language has none of its own."""
+
+_LOG = logging.getLogger(__name__)
 
 Floats = npt.NDArray[np.float32]
 
@@ -61,7 +67,7 @@ class NgramModel:
 
 @dataclass(frozen=True)
 class MediaHead:
-    """pNSFWMedia: standardised image embedding → tanh layer → probability.
+    """pNSFWMedia: standardised image embedding → tanh layer → calibrated probability.
 
     Reads embeddings that something else made of the images (the original: 256 numbers of
     its own CLIP); it knows no images itself.
@@ -81,6 +87,13 @@ class MediaHead:
     def scores(self, embeddings: Floats) -> Floats:
         """Probabilities, (n,), that images are adult content, from embeddings (n, d).
 
+        Raises as `logits` does.
+        """
+        return probabilities_of(self.logits(embeddings))
+
+    def logits(self, embeddings: Floats) -> Floats:
+        """Their log-odds, (n,).
+
         Raises `ValueError` for another width and for numbers that are not finite.
         """
         if embeddings.ndim != 2 or embeddings.shape[1] != len(self.mean):
@@ -90,7 +103,8 @@ class MediaHead:
         if not np.isfinite(embeddings).all():
             raise ValueError("embeddings must be finite")
         inner = np.tanh(((embeddings - self.mean) * self.scale) @ self.hidden + self.hidden_bias)
-        return probabilities_of(inner @ self.output + self.output_bias[0])
+        logits: Floats = inner @ self.output + self.output_bias[0]
+        return logits
 
 
 @dataclass(frozen=True)
@@ -197,7 +211,14 @@ def read_safety_model(artifacts: ArtifactStore, version: str) -> SafetyModel:
 def _read_media(artifact: Artifact) -> MediaHead | None:
     if "media.safetensors" not in artifact.manifest.files:
         return None
-    return MediaHead(**artifact.tensors("media.safetensors"))
+    head = MediaHead(**artifact.tensors("media.safetensors"))
+    if len(head.mean) != MEDIA_DIMENSIONS:
+        _LOG.warning(
+            "the media head of %s %s reads %d numbers, events carry %d: it is not used",
+            *(TRUST_AND_SAFETY, artifact.manifest.version, len(head.mean), MEDIA_DIMENSIONS),
+        )
+        return None
+    return head
 
 
 def probabilities_of(logits: npt.NDArray[Any]) -> Floats:

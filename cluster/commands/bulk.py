@@ -11,8 +11,9 @@ from typing import Any
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
+import ray
 
-from actors.ray_router import connect_log
+from actors.ray_router import connect_log, shard_name
 from cluster import launch, ray_head
 from cluster.archiver import Archiver
 from cluster.events import CORE, Kind
@@ -47,9 +48,7 @@ class Target:
 def open_target(settings: Settings) -> Iterator[Target]:
     """The running system if there is one, else the log on disk."""
     with ExitStack() as stack:
-        try:
-            ray_head.connect(settings, start=False)
-        except ray_head.RayProblem:
+        if not _runs(settings):
             log = stack.enter_context(open_writer(settings))
             archiver = Archiver(
                 log,
@@ -70,6 +69,16 @@ def open_target(settings: Settings) -> Iterator[Target]:
                 launch.flush_archive(settings)
 
             yield Target(Ingest(settings, connect_log(settings), flush), True, flush)
+
+
+def _runs(settings: Settings) -> bool:
+    """Whether this system runs: there may be a Ray here that somebody else uses."""
+    try:
+        ray_head.connect(settings, start=False)
+        ray.get_actor(shard_name(0), settings.namespace)
+    except (ray_head.RayProblem, ValueError):
+        return False
+    return True
 
 
 def ingest(

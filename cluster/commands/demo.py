@@ -25,6 +25,7 @@ from cluster.commands.http import HttpService
 from cluster.commands.page_text import print_page
 from cluster.commands.reading import Wanted
 from cluster.commands.tour import PAGE, Tour, viewer_to_show
+from cluster.commands.training_bars import training_bars
 from cluster.events import Kind
 from cluster.settings import DAY_MS, Settings
 from cluster.tokens import ensure_tokens, tokens_path
@@ -148,13 +149,14 @@ def _train(console: Console, settings: Settings, say: Report) -> None:
     jobs = settings.training.model_copy(update={"trust_and_safety": safety})
     ranker = settings.heavy_ranker.model_copy(update={"max_examples": _RANKER_EXAMPLES})
     settings = settings.model_copy(update={"training": jobs, "heavy_ranker": ranker})
-    for found in training.train(settings, training.ALL, None, True, lambda _: None):
-        if not found["version"]:
-            say(f"{found['name']} was not trained: {found['passed']}")
-            continue
-        state = "and serves" if found["activated"] else "but was refused"
-        say(f"{found['name']} learned in {found['seconds']:.1f} s, {state}")
-        print_findings(console, artifacts, found["name"], found["version"], topics)
+    with training_bars(console, lines=False) as bars:
+        for found in training.train(settings, training.ALL, None, True, bars=bars):
+            if not found["version"]:
+                say(f"{found['name']} was not trained: {found['passed']}")
+                continue
+            state = "and serves" if found["activated"] else "but was refused"
+            say(f"{found['name']} learned in {found['seconds']:.1f} s, {state}")
+            print_findings(console, artifacts, found["name"], found["version"], topics)
 
 
 def _wait_for_ranker(service: HttpService, settings: Settings, user_id: int) -> None:

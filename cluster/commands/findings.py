@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cluster.artifacts import Artifact, ArtifactStore
+from cluster.commands.training_text import contestants
 
 _SHOWN = 5
 
@@ -70,14 +71,11 @@ def _vectors(console: Console, artifact: Artifact, topics: Mapping[int, str]) ->
 
 def _safety(console: Console, artifact: Artifact, topics: Mapping[int, str]) -> None:
     metrics = artifact.manifest.metrics
-    labels = metrics["candidates"][metrics["model"]]["labels"]
-    told = ", ".join(
-        f"{label} AUC {judged['auc']:.3f}, precision {judged['precision_at_recall_0.85']:.2f} at "
-        f"recall 0.85"
-        for label, judged in labels.items()
-        if "auc" in judged
-    )
-    console.print(f"Trust and safety ({metrics['model']}, {metrics['texts']:,} texts): {told}")
+    console.print(f"Trust and safety: the {metrics['model']} model of {metrics['texts']:,} texts")
+    console.print(contestants(metrics))
+    if media := metrics.get("media"):
+        figures = ", ".join(f"{name} {value}" for name, value in media.items())
+        console.print(f"media, on images that it had not learned: {figures}")
 
 
 def _ranking(console: Console, artifact: Artifact, topics: Mapping[int, str]) -> None:

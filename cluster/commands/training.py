@@ -8,7 +8,8 @@ from actors.models import HEAVY_RANKER, PROBLEMS
 from cluster import launch
 from cluster.archive import Archive
 from cluster.artifacts import ArtifactStore
-from cluster.commands.bulk import Report, Target, open_target
+from cluster.commands.bulk import Target, open_target
+from cluster.commands.training_bars import SILENT, Bars
 from cluster.settings import Settings
 from training.job import Trained, TrainingError
 from training.refresh import JOB_NAMES, refresh
@@ -21,12 +22,12 @@ def train(
     name: str,
     until_ms: int | None,
     activate: bool,
-    report: Report,
     *,
+    bars: Bars = SILENT,
     force: bool = True,
 ) -> Iterator[dict[str, Any]]:
     """Run one job, or `all`, and activate what they made in two phases; yields what became of
-    each.
+    each, and tells `bars` how far it is.
 
     `force` False passes over models that are fresh, and over what cannot be trained yet. Raises
     `TrainingError` for a name that no job has, and where the one job asked for has too little to
@@ -36,7 +37,7 @@ def train(
         raise TrainingError(f"no job is called {name!r}; there are: {ALL}, {', '.join(JOB_NAMES)}")
     settings = launch.absolute(settings)
     with open_target(settings) as target:
-        report("archiving")
+        bars.say("archiving")
         target.flush_archive()
         outcomes = refresh(
             settings,
@@ -46,10 +47,11 @@ def train(
             names=JOB_NAMES if name == ALL else (name,),
             until_ms=until_ms,
             force=force,
-            progress=lambda what, share: report(f"{what}: {share:.0%}"),
+            progress=bars.progress,
         )
         for outcome in outcomes:
             if not isinstance(outcome, Trained):
+                bars.end(outcome.name, trained=False)
                 if force and name != ALL and not outcome.fresh:
                     raise TrainingError(outcome.reason)
                 yield {"name": outcome.name, "version": None, "passed": outcome.reason}
@@ -57,8 +59,9 @@ def train(
             # A model of the past is for replays of the past, which choose it by its data.
             activated = activate and until_ms is None and outcome.metrics.get("gate") != "refused"
             if activated:
-                report(f"{outcome.name}: activating")
+                bars.say(f"{outcome.name}: activating")
                 _activate(settings, target, outcome.name, outcome.version)
+            bars.end(outcome.name, trained=True)
             yield {
                 "name": outcome.name,
                 "version": outcome.version,

@@ -189,7 +189,7 @@ def _convertible(name: str, found: pa.DataType, wanted: pa.DataType) -> bool:
         fits = pa.types.is_integer(found) or pa.types.is_floating(found)
     elif pa.types.is_list(wanted):
         is_list = pa.types.is_list(found) or pa.types.is_large_list(found)
-        fits = is_list and found.value_type == wanted.value_type
+        fits = is_list and _convertible(name, found.value_type, wanted.value_type)
     elif pa.types.is_string(wanted):
         fits = text
     return bool(fits or (name == "kind" and text))

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from cluster.events import COLUMNS, KIND_OF_LABEL, OPTIONAL_NAMES
 from cluster.ids import MAX_ID
-from cluster.validation import Checked, check_batch, check_objects
+from cluster.validation import Checked, check_batch, check_objects, is_embedding
 
 _NONE = type(None)
 _INT16_MAX = 2**15 - 1
@@ -96,6 +96,10 @@ def _id_lists(values: Column) -> Column | None:
     return values
 
 
+def _embeddings(values: Column) -> Column | None:
+    return values if all(value is None or is_embedding(value) for value in values) else None
+
+
 def _within(values: Column, low: int, high: int) -> bool:
     given = [value for value in values if value is not None]
     return not given or (low <= min(given) and max(given) <= high)
@@ -109,7 +113,7 @@ def _reader_of(name: str, kind: pa.DataType) -> Reader:
     if name.endswith("_id") and name != "request_id":
         return _ids
     if pa.types.is_list(kind):
-        return _id_lists
+        return _id_lists if pa.types.is_integer(kind.value_type) else _embeddings
     if pa.types.is_string(kind):
         return _of_types(str)
     if pa.types.is_boolean(kind):

@@ -5,7 +5,7 @@ import pytest
 from actors.labeller import Labeller
 from cluster.events import Kind
 from cluster.validation import check_batch
-from tests.actors.features.safety_models import small_model
+from tests.actors.features.safety_models import small_head, small_model
 
 
 def rows(*posts: tuple[int, str | None, Kind], language: str | None = None) -> pa.RecordBatch:
@@ -20,6 +20,21 @@ def rows(*posts: tuple[int, str | None, Kind], language: str | None = None) -> p
     if language:
         columns["language"] = pa.array([language] * n)
     return pa.RecordBatch.from_pydict(columns)
+
+
+def media_rows(*posts: tuple[list[float] | None, Kind]) -> pa.RecordBatch:
+    n = len(posts)
+    columns = {
+        "kind": pa.array([kind for _, kind in posts], pa.uint8()),
+        "post_id": pa.array(range(1, n + 1), pa.int64()),
+        "author_id": pa.array([7] * n, pa.int64()),
+        "time_ms": pa.array([1_000 + i for i in range(n)], pa.int64()),
+        "media_embedding": pa.array([embedding for embedding, _ in posts], pa.list_(pa.float32())),
+    }
+    return pa.RecordBatch.from_pydict(columns)
+
+
+ADULT, PLAIN = [2.0] + [0.0] * 255, [-2.0] + [0.0] * 255
 
 
 def ignored(_: pa.RecordBatch) -> None:
@@ -82,6 +97,39 @@ def test_rows_need_no_kind_and_languages_count() -> None:
     strict = small_model(thresholds={"": np.zeros((2, 2)), "de": np.full((2, 2), np.inf)})
     german = rows((1, "oaf", Kind.POST_CREATE), language="de")
     assert Labeller(strict, ignored).events(german).num_rows == 0
+
+
+def test_media_earn_a_label_of_their_own() -> None:
+    model = small_model(media=small_head())
+    batch = media_rows(
+        *((ADULT, Kind.POST_CREATE), (PLAIN, Kind.POST_CREATE), (None, Kind.POST_CREATE)),
+        *((PLAIN, Kind.POST_EDIT), (ADULT, Kind.POST_EDIT), (ADULT, Kind.FAVOURITE)),
+    )
+    events = Labeller(model, ignored).events(batch).to_pylist()
+    assert [(e["kind"], e["post_id"], e["label"]) for e in events] == [
+        (Kind.SAFETY_LABEL, 1, "p_nsfw_media"),
+        (Kind.SAFETY_UNLABEL, 4, "p_nsfw_media"),
+        (Kind.SAFETY_LABEL, 5, "p_nsfw_media"),
+    ]
+    # tanh(2) times 2, less 1.
+    expected = 1 / (1 + np.exp(1 - 2 * np.tanh(2)))
+    assert events[0]["value"] == pytest.approx(expected)
+    assert Labeller(small_model(), ignored).events(batch).num_rows == 0
+
+
+def test_texts_and_media_of_one_post_are_labelled_together() -> None:
+    batch = rows((1, "oaf", Kind.POST_CREATE), (2, "friend", Kind.POST_CREATE))
+    media = media_rows((ADULT, Kind.POST_CREATE), (ADULT, Kind.POST_CREATE))
+    both = batch.append_column("media_embedding", media.column("media_embedding"))
+    labeller = Labeller(small_model(media=small_head()), ignored)
+    events = labeller.events(both)
+    assert [(e["post_id"], e["label"]) for e in events.to_pylist()] == [
+        (1, "p_toxicity"),
+        (1, "p_nsfw_media"),
+        (2, "p_nsfw_media"),
+    ]
+    assert len(set(events.column("event_id").to_pylist())) == 3
+    assert labeller.events(both).equals(events)
 
 
 def test_label_appends_what_there_is() -> None:

@@ -24,7 +24,7 @@ from cluster.logs import features_lane, open_reader, open_writer
 from cluster.routing import decode, encode, is_imported, route
 from cluster.settings import Settings
 from cluster.validation import check_objects
-from tests.actors.features.safety_models import small_model
+from tests.actors.features.safety_models import small_head, small_model
 from tests.actors.test_tailer import PATIENCE_S, wait_for
 from tests.worlds import HOUR_MS, NOW_MS, USERS, Clock, Event, models
 
@@ -63,7 +63,7 @@ class World:
         )
         self.append([event | {"time_ms": time_ms or event["time_ms"]}])
 
-    def model(self) -> str:
+    def model(self, *, with_media: bool = False) -> str:
         """A version of the small model."""
         model = small_model()
         with ArtifactStore(self.settings.data_dir / "artifacts").writing(
@@ -77,6 +77,8 @@ class World:
             }
             told = {"labels": model.labels, "precisions": model.precisions}
             draft.write_json("labels.json", told | {"thresholds": thresholds})
+            if with_media:
+                draft.write_tensors("media.safetensors", dict(vars(small_head())))
         return str(draft.version)
 
     def break_model(self, version: str) -> None:
@@ -166,6 +168,32 @@ def test_a_post_gets_its_label_once(world: World, posts: list[Event]) -> None:
     assert rude == {"p_toxicity": pytest.approx(float(small_model().scores([RUDE])[0, 0]))}
     assert friendly == {}
     assert list(saucy) == ["p_nsfw_text"]
+
+
+def test_a_post_gets_the_label_of_its_media(world: World) -> None:
+    world.activate(world.model(with_media=True))
+    adult, plain = [2.0] + [0.0] * 255, [-2.0] + [0.0] * 255
+    edit = {"post_id": 101, "author_id": USERS[0], "media_embedding": plain}
+    with world.labelling() as one:
+        world.append(
+            [
+                world.clock.post(101, USERS[0], media_embedding=adult),
+                world.clock.post(102, USERS[1], media_embedding=plain, text=FRIENDLY),
+                world.clock.post(103, USERS[2], media_embedding=adult, text=RUDE),
+            ]
+        )
+        world.caught_up(one)
+        assert (one.status()["posts"], one.status()["labels"]) == (3, 3)
+        first, second, third = known_to_a_shard(world)
+        score = float(small_head().scores(np.array([adult], np.float32))[0])
+        assert first == {"p_nsfw_media": pytest.approx(score)}
+        assert (second, set(third)) == ({}, {"p_nsfw_media", "p_toxicity"})
+        # Other media, another label; a text that changes leaves the media as they were.
+        world.append([world.clock.event(Kind.POST_EDIT, **edit)])
+        world.append([world.clock.event(Kind.POST_EDIT, post_id=103, author_id=USERS[2], text="")])
+        world.caught_up(one)
+    first, _, third = known_to_a_shard(world)
+    assert (first, set(third)) == ({}, {"p_nsfw_media"})
 
 
 @pytest.mark.parametrize("imported", [False, True])

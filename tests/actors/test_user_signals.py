@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from actors.edges import NO_PROOF_OF_ONESELF
 from actors.graph_questions import AskSignals, user_signals
-from actors.router import LocalRouter, Router
+from actors.router import LocalRouter, Router, shards_of
 from actors.signal_types import (
     DAY_MS,
     FEEDBACK,
@@ -179,6 +179,53 @@ def test_accounts() -> None:
     assert scored[S.REAL_GRAPH_OON] == [STRANGER, FRIEND]
 
 
+def label(author: int, name: str, value: float = 1.0, **more: Any) -> Event:
+    event = {"kind": Kind.SAFETY_LABEL.label, "author_id": author, "label": name, "value": value}
+    return {**event, "time_ms": NOW_MS - 2_000, **more}
+
+
+def test_accounts_of_adult_content_are_visited_for_no_signal() -> None:
+    clock = Clock()
+    click = Kind.PROFILE_CLICK
+    visits = [
+        clock.event(click, actor_id=ME, author_id=author)
+        for author in (FRIEND, OTHER, STRANGER, 71, 72)
+        for _ in range(6)
+    ]
+    labels = [
+        label(FRIEND, "nsfw_admin", event_id=901),
+        label(OTHER, "p_nsfw_media", 0.95, event_id=902),
+        # Neither what is short of certain, nor other labels, nor a post's own, make an account so.
+        label(STRANGER, "p_nsfw_media", 0.6, event_id=903),
+        label(71, "toxicity", event_id=904),
+        label(72, "nsfw", event_id=905, post_id=10),
+    ]
+    kinds = [kind for kind, rule in RULES.items() if isinstance(rule, Visited)]
+    for n_shards in (1, 4):
+        found = targets(asked(router_of([*visits, *labels], n_shards)))
+        assert {kind: sorted(found[kind]) for kind in kinds} == {
+            kind: sorted([STRANGER, 71, 72]) for kind in kinds
+        }
+        assert sorted(found[S.PRODUCER_BY_ENGAGEMENT]) == sorted([STRANGER, 71, 72])
+    unlabelled = {"kind": Kind.SAFETY_UNLABEL.label, "author_id": FRIEND, "label": "nsfw_admin"}
+    again = [*visits, *labels, {**unlabelled, "time_ms": NOW_MS - 1_000, "event_id": 906}]
+    assert FRIEND in targets(asked(router_of(again)))[S.REPEATED_PROFILE_VISIT_14D]
+
+
+def test_an_account_of_which_nobody_tells_is_left_out() -> None:
+    clock = Clock()
+    visits = [
+        clock.event(Kind.PROFILE_CLICK, actor_id=ME, author_id=author)
+        for author in (FRIEND, STRANGER)
+        for _ in range(2)
+    ]
+    home, away = shards_of(np.array([FRIEND, STRANGER]), 4).tolist()
+    mine = int(shards_of(np.array([ME]), 4)[0])
+    assert away not in (home, mine)
+    found = asked(PartialRouter(states_of(visits, 4), missing=[away]))
+    assert targets(found)[S.REPEATED_PROFILE_VISIT_14D] == [FRIEND]
+
+
 def test_limits_cut_after_the_filters() -> None:
     clock = Clock()
     events = [e for post in (10, 11, 12) for e in favoured(clock, post, FRIEND, 10)]
@@ -266,6 +313,8 @@ def lives(draw: st.DrawFn) -> list[Event]:
         if kind in (Kind.CLICK, Kind.VIDEO_WATCH, Kind.PROFILE_CLICK):
             event["value"] = float(draw(st.sampled_from([0, 2_000, 4_999, 10_000, 19_500])))
         events.append(event)
+    if draw(st.booleans()):
+        events.append(label(draw(st.sampled_from(AUTHORS[:3])), "nsfw_admin"))
     for event_id, event in enumerate(events, 1):
         event["event_id"] = event_id
         event.setdefault("time_ms", NOW_MS - draw(_AGES) - draw(st.integers(0, 3)))
@@ -383,6 +432,9 @@ class Model:
                     and e["time_ms"] >= NOW_MS - rule.window_ms
                 ]
                 out_too = rule.no_negative and author in silent
+                out_too |= any(
+                    (e["kind"], e.get("author_id")) == ("safety_label", author) for e in self.events
+                )
                 follows = author in self.relations["follows"]
                 if len(times) >= rule.min_visits and not follows and not out_too:
                     found.append((author, max(times), float(len(times))))

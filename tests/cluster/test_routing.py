@@ -133,5 +133,16 @@ def test_other_versions_are_refused(version: bytes | None) -> None:
         decode(sink.getvalue().to_pybytes())
 
 
+def test_batches_of_the_version_before_are_read() -> None:
+    batch = decode(PAYLOAD)
+    key = b"murmuration.events"
+    assert batch.schema.metadata[key] == b"2"
+    before = batch.replace_schema_metadata({**batch.schema.metadata, key: b"1"})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, before.schema) as writer:
+        writer.write_batch(before)
+    assert decode(sink.getvalue().to_pybytes()).equals(batch)
+
+
 def test_partitions_fit_their_column() -> None:
     assert N_PARTITIONS <= 2**16

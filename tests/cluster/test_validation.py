@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.controls import MAX_KEYWORD_BYTES
-from cluster.events import COLUMNS, CORE, OPTIONAL, RULES, Kind
+from cluster.events import COLUMNS, CORE, MEDIA_DIMENSIONS, OPTIONAL, RULES, Kind
 from cluster.ids import MAX_ID, id_of_string
 from cluster.validation import MAX_TEXT_BYTES, Checked, check_batch, check_objects
 
@@ -24,6 +24,7 @@ VALUES: dict[str, Any] = {
     **{"sensitive": False, "uri": "at://a/b", "name": "Ada", "country": "NO", "age_years": 40},
     **{"verified": True, "protected": False, "allow_sensitive": True, "label": "spam"},
     **{"root_author_id": 59, "exclusive": True, "creator": True},
+    "media_embedding": [0.5, -2.0] * (MEDIA_DIMENSIONS // 2),
     **{"keyword": "rain", "surface": "home", "request_id": "r1", "position": 3},
     **{"source": "popular", "model_version": "v1", "settings_version": "s", "experiment_arm": "b"},
 }
@@ -132,6 +133,13 @@ def test_an_event_id_may_be_any_string() -> None:
     [
         *[("time_ms", bad) for bad in (None, 0, -5, 1.5, "1700", True, MAX_ID + 1)],
         *[("value", bad) for bad in ("1", True, float("nan"), float("inf"), 1e39, 10**400)],
+        *[
+            ("media_embedding", bad)
+            for bad in (
+                *(0.5, "x", [], [0.5], [0.5] * 255, [0.5] * 257, [True] * 256, ["0.5"] * 256),
+                *([0.5] * 255 + [wrong] for wrong in (None, float("nan"), float("inf"), 1e39)),
+            )
+        ],
         *[("topics", bad) for bad in (3, [0], ["x"], list(range(1, 102)))],
         *[("text", bad) for bad in (3, "\ud800", "x" * (MAX_TEXT_BYTES + 1))],
         *[("image_count", bad) for bad in (-1, 2**15, 1.0, "1")],
@@ -416,6 +424,30 @@ def test_topics_are_ids() -> None:
     found = check_batch(pa.table(posts), now_ms=NOW_MS)
     assert [(p.index, p.field) for p in found.problems] == [(0, "topics")]
     assert found.batch.column("post_id").to_pylist() == [2, 3, 4]
+
+
+@pytest.mark.parametrize("of", [pa.float32(), pa.float64(), pa.float16()])
+def test_embeddings_are_finite_and_of_one_length(of: pa.DataType) -> None:
+    right = [0.5] * MEDIA_DIMENSIONS
+    rows = [right, None, right[1:], [*right, 0.5], [], [*right[1:], None], [*right[1:], np.inf]]
+    n = len(rows)
+    posts = {
+        "kind": ["post_create"] * n,
+        "time_ms": [NOW_MS] * n,
+        "post_id": list(range(1, n + 1)),
+        "author_id": [1] * n,
+        "media_embedding": pa.array([None if r is None else np.array(r, float) for r in rows])
+        .cast(pa.list_(pa.float64()))
+        .cast(pa.list_(of)),
+    }
+    found = check_batch(pa.table(posts), now_ms=NOW_MS)
+    assert [(p.index, p.field) for p in found.problems] == [
+        (index, "media_embedding") for index in range(2, n)
+    ]
+    assert "must be an array of 256 finite numbers (post_create)" in found.problems[0].message
+    kept = found.batch.column("media_embedding")
+    assert kept.type == COLUMNS["media_embedding"]
+    assert kept.to_pylist() == [right, None]
 
 
 def test_optional_columns_that_no_row_uses_are_left_out() -> None:

@@ -1,8 +1,8 @@
 import numpy as np
 
 from cluster.events import Kind
-from simulation.posts import draw_posts
-from simulation.publishing import LABELS, look_after, publish
+from simulation.posts import draw_posts, has_picture
+from simulation.publishing import LABELS, PICTURE_LABEL, look_after, publish
 from simulation.recorder import NEVER_MS, Recorder
 from simulation.world import World
 
@@ -73,3 +73,6 @@ def test_posts_are_edited_deleted_and_labelled() -> None:
         rightly = posts[trait][labels == label]
         assert rightly.mean() > 0.6
         assert rightly.sum() > 0.75 * world.posts.rows[trait].sum()
+    pictured = world.posts.rows["adult"] & has_picture(world.posts.rows)
+    assert (posts["adult"] & has_picture(posts))[labels == PICTURE_LABEL].all()
+    assert 0.9 * pictured.sum() < (labels == PICTURE_LABEL).sum() < pictured.sum()

@@ -25,8 +25,9 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSystem]:
     """Nothing of it is left behind."""
     folder = tmp_path_factory.mktemp("system")
     running = RunningSystem(folder, **SETTINGS)
-    running.cli("up")
     try:
+        # A system that does not come up leaves processes behind as well.
+        running.cli("up")
         yield running
     finally:
         running.cli("down")

@@ -29,6 +29,7 @@ from tests.timeline.trained_worlds import (
     OUT,
     SHY,
     SOURCE,
+    UNLIKE,
     the_world,
     trained_states,
     write_models,
@@ -353,3 +354,102 @@ def test_a_pair_with_somebody_unknown(make: Make) -> None:
     one = Side(user_id=ANN)
     assert refused(lambda: made.score(one, Side(user_id=987_654), SOON_S)) == "unknown-user"
     assert refused(lambda: made.score(Side(post_id=DELETED), one, SOON_S)) == "unknown-post"
+
+
+def why(made: Representations, left: Side, right: Side) -> list[tuple[str, float | None]]:
+    return [(one.kind, one.value) for one in made.score(left, right, SOON_S).what.reasons]
+
+
+def test_why_a_user_and_a_post_are_alike(make: Make) -> None:
+    def liked(clock: Clock) -> list[Event]:
+        likes = [clock.on_post(Kind.FAVOURITE, user, ALIKE, FOE) for user in (EVE, GUS)]
+        return [*likes, clock.on_post(Kind.REPOST, BEN, ALIKE, FOE)]
+
+    for n_shards in (1, N_SHARDS):
+        made = make(n_shards, extra=liked)
+        for pair in ((ANN, ALIKE), (ALIKE, ANN)):
+            sides = [Side(user_id=one) if one == ANN else Side(post_id=one) for one in pair]
+            first, second, third = made.score(*sides, SOON_S).what.reasons
+            assert first.kind == "shared_communities"
+            words = "the post is liked in communities the user is interested in: "
+            assert first.text == words + "0, 1"
+            assert [about.community for about in first.communities] == [0, 1]
+            assert first.communities[0].topics == ((31, 0.5),)
+            assert (second.kind, second.user_ids) == ("near_in_twhin", ())
+            # Ann follows Eve, and neither Gus nor Ben.
+            assert (third.kind, third.value, third.user_ids) == ("followed_engagers", 1.0, (EVE,))
+            assert third.text == f"liked or reposted by {EVE}, whom the user follows"
+
+
+def test_a_like_taken_back_or_of_somebody_muted_is_no_reason(make: Make) -> None:
+    def undone(clock: Clock) -> list[Event]:
+        kinds = (Kind.FAVOURITE, Kind.UNFAVOURITE)
+        return [clock.on_post(kind, EVE, ALIKE, FOE) for kind in kinds]
+
+    def muted(clock: Clock) -> list[Event]:
+        return [clock.on_post(Kind.FAVOURITE, EVE, ALIKE, FOE), clock.edge(Kind.MUTE, ANN, EVE)]
+
+    for extra in (undone, muted):
+        kinds = [kind for kind, _ in why(make(extra=extra), Side(ANN), Side(None, ALIKE))]
+        assert kinds == ["shared_communities", "near_in_twhin"]
+
+
+def test_why_two_users_are_alike(make: Make) -> None:
+    for n_shards in (1, N_SHARDS):
+        made = make(n_shards)
+        assert why(made, Side(EVE), Side(FOE)) == [
+            ("same_audience", close(0.9 / np.sqrt(0.82))),
+            ("near_in_twhin", close(0.8)),
+            ("shared_followers", 2.0),
+        ]
+        interests, near, follows = made.score(Side(ANN), Side(BEN), SOON_S).what.reasons
+        assert (interests.kind, interests.value) == ("same_interests", close(0.96))
+        # Nearest as engagers, who have the same vectors as followers.
+        assert (near.kind, near.value) == ("near_in_twhin", close(0.8))
+        assert (follows.kind, set(follows.user_ids)) == ("shared_follows", {EVE, FOE})
+        communities, *_ = made.score(Side(ANN), Side(EVE), SOON_S).what.reasons
+        words = "the left is interested in communities from which the right is followed: "
+        assert communities.text == words + "0, 1"
+        [other, *_] = made.score(Side(EVE), Side(ANN), SOON_S).what.reasons
+        assert other.text.startswith("the right is interested in")
+
+
+def test_why_two_posts_are_alike(make: Make) -> None:
+    def block(clock: Clock) -> list[Event]:
+        return [clock.edge(Kind.BLOCK, EVE, ANN)]
+
+    pair = Side(None, SOURCE), Side(None, OF_BLOCKED)
+    for n_shards in (1, N_SHARDS):
+        made = make(n_shards)
+        *_, engagers = made.score(*pair, SOON_S).what.reasons
+        assert (engagers.kind, engagers.value, engagers.user_ids) == ("shared_engagers", 2.0, ())
+        assert engagers.text == "2 users liked or reposted both"
+        kinds = ["shared_communities", "near_in_twhin", "shared_engagers"]
+        assert [kind for kind, _ in why(made, *pair)] == kinds
+        # Who is blocked by one of the authors stands between the posts no more.
+        *_, engagers = make(n_shards, extra=block).score(*pair, SOON_S).what.reasons
+        assert engagers.text == "1 user liked or reposted both"
+    assert why(make(), Side(None, SOURCE), Side(None, UNLIKE)) == []
+
+
+def test_a_shard_that_fails_late_costs_only_what_it_alone_knows(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make(N_SHARDS)
+    ask, waves = PartialRouter.ask, []
+
+    def failing(router: PartialRouter, wave: Any, timeout_s: float) -> Any:
+        waves.append(wave)
+        router.missing = {HOMES[FOE]} if len(waves) == 3 else set()
+        return ask(router, wave, timeout_s)
+
+    monkeypatch.setattr(PartialRouter, "ask", failing)
+    told = made.score(Side(BEN), Side(FOE), SOON_S)
+    assert HOMES[BEN] != HOMES[FOE]
+    assert [one.kind for one in told.what.reasons] == ["shared_communities", "near_in_twhin"]
+    assert (told.degraded, told.what.standing.reputations) == ([f"shard_{HOMES[FOE]}"], (0.0, 0.0))
+    waves.clear()
+    told = made.score(Side(None, SOURCE), Side(None, ALIKE), SOON_S)
+    assert [one.kind for one in told.what.reasons] == ["shared_communities", "near_in_twhin"]
+    assert told.what.standing.reputations == (None, None)
+    assert len(waves) == 3

@@ -21,6 +21,7 @@ from timeline.sources.blending import Blending, blended, first_of_each
 from timeline.sources.co_engagement import Related
 from timeline.sources.source_keys import SourceKeys, source_keys
 from timeline.sources.user_tweet_graph import may_be_shown
+from timeline.sources.visited_accounts import not_to_seed
 
 Lists = RankedLists | Related
 """A ranked list for each of some keys."""
@@ -33,6 +34,7 @@ _SPARE = 100
 _TURNS = ("simclusters_ann", "user_video_graph", "user_tweet_graph", "twhin_ann")
 """In which engines take turns for one key (published)."""
 _GRAPHS = {"user_video_graph": user_video_graph, "user_tweet_graph": user_tweet_graph}
+_VISITS = "visited_accounts"
 _NO_IDS = np.empty(0, np.int64)
 _TURN_OF = np.array([_TURNS.index(name) if name in _TURNS else 0 for name in ENGINES])
 
@@ -53,11 +55,12 @@ class CrMixer:
         settings = query.settings.sources.cr_mixer
         keys = source_keys(query, len(settings.viewer_engines))
         asked = _asked(query, keys, settings)
-        found = yield from _found(query, asked)
+        found, hidden = yield from _found(query, asked, not_to_seed(query, keys))
         found = [(part, lists) for part, lists in found if len(lists.post_ids)]
         if not found:
             return NONE
-        return _blended(query, keys, _gathered(found))
+        rows = _gathered(found, keys.visits if hidden is None else hidden)
+        return _blended(query, keys, rows) if len(rows.keys) else NONE
 
 
 class _Part(NamedTuple):
@@ -130,21 +133,26 @@ def _engine(name: str, keys: Ids) -> Ids:
     return np.full(len(keys), ENGINES.index(name))
 
 
-def _found(query: Query, asked: dict[str, _Part]) -> Finding[list[tuple[_Part, Lists]]]:
-    """What was found, of what did not fail.
+def _found(
+    query: Query, asked: dict[str, _Part], hiding: Finding[Mask]
+) -> Finding[tuple[list[tuple[_Part, Lists]], Mask | None]]:
+    """What was found, of what did not fail, and what `hiding` found beside it.
 
     While graphs alone still count, facts come of what the other parts found.
     """
     done: dict[str, Lists] = {}
-    parts = {name: _kept(part.finding, name, done) for name, part in asked.items()}
-    finding = together(query, parts)
+    parts: dict[str, Finding[Mask | None]] = {
+        name: _kept(part.finding, name, done) for name, part in asked.items()
+    }
+    finding = together(query, {**parts, _VISITS: hiding})
     held_back = query.ahead.held_back if query.ahead else set()
     held_back.add(CrMixer.name)
     answers: Answers | None = None
     while True:
         try:
             wave = next(finding) if answers is None else finding.send(answers)
-        except StopIteration:
+        except StopIteration as over:
+            hidden: Mask | None = over.value[_VISITS]
             break
         waiting = asked.keys() - done.keys()
         if CrMixer.name in held_back and all(asked[name].counts for name in waiting):
@@ -152,7 +160,7 @@ def _found(query: Query, asked: dict[str, _Part]) -> Finding[list[tuple[_Part, L
             held_back.discard(CrMixer.name)
         answers = yield wave
     held_back.discard(CrMixer.name)
-    return [(asked[name], done[name]) for name in asked if name in done]
+    return [(asked[name], done[name]) for name in asked if name in done], hidden
 
 
 def _depth(query: Query, n_lists: int, settings: CrMixerSettings) -> int | None:
@@ -218,8 +226,8 @@ class _Rows:
         return np.arange(len(self.keys)) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
-def _gathered(found: Sequence[tuple[_Part, Lists]]) -> _Rows:
-    """All that was found, in order."""
+def _gathered(found: Sequence[tuple[_Part, Lists]], hidden: Mask) -> _Rows:
+    """All that was found, in order, but by keys that are `hidden`."""
     columns: dict[str, list[npt.NDArray[np.int64]]] = {}
     scores = []
     for part, lists in found:
@@ -239,7 +247,7 @@ def _gathered(found: Sequence[tuple[_Part, Lists]]) -> _Rows:
         scores.append(lists.scores)
     of_all = {name: np.concatenate(parts) for name, parts in columns.items()}
     order = np.lexsort((of_all.pop("turns"), of_all.pop("places"), of_all["keys"]))
-    order = order[of_all["post_ids"][order] > 0]
+    order = order[(of_all["post_ids"][order] > 0) & ~hidden[of_all["keys"][order]]]
     ordered = {name: column[order] for name, column in of_all.items()}
     _, posts = first_of_each(ordered["post_ids"])
     return _Rows(**ordered, scores=np.concatenate(scores)[order], posts=posts)

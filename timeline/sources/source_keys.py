@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from actors.signal_lists import EMPTY
-from actors.signal_types import SignalType
+from actors.signal_types import VISITS, SignalType
 from actors.tastes import seeding
 from cluster.ids import Ids
 from timeline.candidates import Mask
@@ -52,6 +52,11 @@ class SourceKeys:
     def accounts(self) -> Ids:
         """Which keys are accounts."""
         return np.flatnonzero(self.of_accounts)
+
+    @property
+    def visits(self) -> Mask:
+        """Which keys are accounts visited again and again (n,)."""
+        return np.isin(self.signals, np.array(list(VISITS), np.int16))
 
     @property
     def viewer(self) -> Ids:

@@ -1,4 +1,5 @@
-"""The text models of trust and safety: compared, calibrated and written as one artifact."""
+"""The models of trust and safety: those of texts compared, calibrated and, with a head over
+embeddings of media where people judged enough of these, written as one artifact."""
 
 import time
 from dataclasses import replace
@@ -30,10 +31,11 @@ from training.trust_and_safety.calibration import (
 from training.trust_and_safety.duplicates import folds_of, near_duplicates
 from training.trust_and_safety.evaluation import cross_validated, judged, mean_pr_auc
 from training.trust_and_safety.labelled import UNKNOWN, Labelled, together, without_repeats
-from training.trust_and_safety.media import train_media
+from training.trust_and_safety.media import fit_media, read_embeddings, too_few
 from training.trust_and_safety.models import FITS
 from training.trust_and_safety.public_sets import read_folder
 from training.trust_and_safety.reviewed import read_reviewed
+from training.trust_and_safety.reviewed_media import read_reviewed_media
 
 Floats = npt.NDArray[np.float32]
 Int64s = npt.NDArray[np.int64]
@@ -64,7 +66,7 @@ def train(
     chosen, seed = settings.training.trust_and_safety, settings.training.seed
     progress("reading labelled texts", 0.0)
     data, data_range_ms = gather(chosen, archive, until_ms, seed)
-    media = train_media(chosen.media_embeddings, seed) if chosen.media_embeddings else None
+    media, media_range_ms = gather_media(chosen, archive, until_ms, seed)
     texts = ngrams(data.texts, chosen.buckets)
     folds = folds_of(near_duplicates(texts), chosen.folds, np.random.default_rng(seed))
     _check_folds(data, folds)
@@ -87,10 +89,14 @@ def train(
         },
         "thresholds": promises,
     }
-    if media is not None:
-        metrics["media"] = media.metrics
-        model = replace(model, media=media.head)
-    version = _write(artifacts, model, data, metrics, data_range_ms)
+    if media is not None and (missing := too_few(media[1])):
+        metrics["media"] = {"passed": missing}
+    elif media is not None:
+        progress("fitting the media head", 0.0)
+        fitted_media = fit_media(*media, seed, chosen.prevalence)
+        metrics["media"] = fitted_media.metrics
+        model = replace(model, media=fitted_media.head)
+    version = _write(artifacts, model, data, metrics, _spanning(data_range_ms, media_range_ms))
     progress(f"fitting the {best} model", 1.0)
     seconds = {
         "read": read_s - began_s,
@@ -132,6 +138,31 @@ def gather(
             "training.trust_and_safety.min_examples"
         )
     return data.only(enough), reviewed.range_ms if reviewed else None
+
+
+def gather_media(
+    chosen: TrustAndSafetySettings, archive: Archive, until_ms: int | None, seed: int
+) -> tuple[tuple[Floats, npt.NDArray[np.bool_]] | None, tuple[int, int] | None]:
+    """All judged embeddings (n, `MEDIA_DIMENSIONS`) with their labels (n,), None without any.
+
+    Beside them the times of the events they come from. Raises `TrainingError` for a file that
+    cannot be read, or that has too few with what the archive holds.
+    """
+    parts = [read_embeddings(chosen.media_embeddings)] if chosen.media_embeddings else []
+    found = read_reviewed_media(archive, until_ms, chosen.unlabelled_per_labelled, seed)
+    if found:
+        parts.append((found.embeddings, found.labels))
+    if not parts:
+        return None, None
+    embeddings, labels = (np.concatenate(column) for column in zip(*parts, strict=True))
+    if chosen.media_embeddings and (missing := too_few(labels)):
+        raise TrainingError(f"training.trust_and_safety.media_embeddings has {missing}")
+    return (embeddings, labels), found.range_ms if found else None
+
+
+def _spanning(*ranges_ms: tuple[int, int] | None) -> tuple[int, int] | None:
+    given = [one for one in ranges_ms if one]
+    return (min(a for a, _ in given), max(b for _, b in given)) if given else None
 
 
 def calibrated(

@@ -1,6 +1,6 @@
 """pNSFWMedia: a small network over image embeddings that others supply."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,10 @@ from sklearn.metrics import average_precision_score, precision_recall_curve
 from torch import nn
 
 from actors.features.safety import MediaHead
+from actors.known_labels import ACT, CARE
+from cluster.events import MEDIA_DIMENSIONS
 from training.job import TrainingError
+from training.trust_and_safety.calibration import negative_weight, platt
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -34,25 +37,31 @@ class TrainedMedia:
     metrics: dict[str, float | int]
 
 
-def train_media(path: Path, seed: int) -> TrainedMedia:
-    """Train on the embeddings of a file (see `read_embeddings`)."""
-    return fit_media(*read_embeddings(path), seed)
+def too_few(labels: Bools) -> str:
+    """What is missing to learn from embeddings with these labels (n,); empty where nothing is."""
+    if min(labels.sum(), (~labels).sum()) >= MIN_EXAMPLES:
+        return ""
+    return (
+        f"{int(labels.sum())} positive and {int((~labels).sum())} negative images; at least "
+        f"{MIN_EXAMPLES} of each are needed"
+    )
 
 
-def fit_media(embeddings: Floats, labels: Bools, seed: int) -> TrainedMedia:
+def fit_media(
+    embeddings: Floats, labels: Bools, seed: int, prevalence: float | None = None
+) -> TrainedMedia:
     """Standardise → dense tanh → sigmoid, from embeddings (n, d) and labels (n,).
 
     The original's network and schedule: Adam, binary cross-entropy, early stopping by the
-    validation loss. No images and no image model come with this project; it has been tried on
-    synthetic embeddings of two clearly separate kinds only, which says that it learns, and
-    nothing of how well it knows pictures. Raises `TrainingError` for too few of either label.
+    validation loss. By the validation part the probabilities are calibrated (Platt), for a
+    share `prevalence` of adult images, as those of texts are. No images and no image model come
+    with this project; it has been tried on synthetic embeddings of two clearly separate kinds
+    only, which says that it learns, and nothing of how well it knows pictures. Raises
+    `TrainingError` for too few of either label.
     """
     rng = np.random.default_rng(seed)
-    if min(labels.sum(), (~labels).sum()) < MIN_EXAMPLES:
-        raise TrainingError(
-            f"training.trust_and_safety.media_embeddings has {int(labels.sum())} positive and "
-            f"{int((~labels).sum())} negative images; at least {MIN_EXAMPLES} of each are needed"
-        )
+    if missing := too_few(labels):
+        raise TrainingError(f"the media head has {missing}")
     judged = np.zeros(len(labels), bool)
     for value in (True, False):
         rows = rng.permutation(np.flatnonzero(labels == value))
@@ -82,14 +91,16 @@ def fit_media(embeddings: Floats, labels: Bools, seed: int) -> TrainedMedia:
         if since_best == PATIENCE:
             break
     hidden, hidden_bias, output, output_bias = (tensor.numpy() for tensor in best[1])
-    head = MediaHead(
-        mean, scale, hidden.T.copy(), hidden_bias, output[0].copy(), output_bias.copy()
-    )
-    return TrainedMedia(head, _judge(head.scores(embeddings[judged]), labels[judged]))
+    raw = MediaHead(mean, scale, hidden.T.copy(), hidden_bias, output[0].copy(), output_bias.copy())
+    truths = labels[judged]
+    weight = negative_weight(truths, prevalence)
+    slope, offset = map(np.float32, platt(raw.logits(embeddings[judged]), truths, weight))
+    head = replace(raw, output=raw.output * slope, output_bias=raw.output_bias * slope + offset)
+    return TrainedMedia(head, _judge(head.scores(embeddings[judged]), truths, weight))
 
 
 def read_embeddings(path: Path) -> tuple[Floats, Bools]:
-    """Embeddings float32 (n, d) and labels (n,) of a file.
+    """Embeddings float32 (n, `MEDIA_DIMENSIONS`) and labels (n,) of a file.
 
     `.npz`: arrays `embeddings` (n, d) and `labels` (n,); `.arrow`: columns `embedding` (a list
     of d numbers a row) and `label`. Raises `TrainingError` naming what is wrong.
@@ -98,10 +109,10 @@ def read_embeddings(path: Path) -> tuple[Floats, Bools]:
         embeddings, labels = _read(path)
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         raise TrainingError(f"{path}: cannot be read as labelled embeddings: {error}") from error
-    if embeddings.ndim != 2 or labels.shape != (len(embeddings),):
+    if embeddings.shape[1:] != (MEDIA_DIMENSIONS,) or labels.shape != (len(embeddings),):
         raise TrainingError(
-            f"{path}: expected embeddings (n, d) and labels (n,), got {embeddings.shape} and "
-            f"{labels.shape}"
+            f"{path}: expected embeddings (n, {MEDIA_DIMENSIONS}) and labels (n,), got "
+            f"{embeddings.shape} and {labels.shape}"
         )
     embeddings = embeddings.astype(np.float32)
     if not np.isfinite(embeddings).all():
@@ -133,7 +144,9 @@ def _network(width: int, rng: np.random.Generator) -> nn.Sequential:
     return nn.Sequential(hidden, nn.Tanh(), output)
 
 
-def _judge(scores: Floats, labels: Bools) -> dict[str, float | int]:
+def _judge(scores: Floats, labels: Bools, weight: float) -> dict[str, float | int]:
+    """Figures on images that were not learned from; `weight` is that of a negative one where a
+    label is given, as `calibration` says."""
     precisions, recalls, _ = precision_recall_curve(labels, scores)
     return {
         "images": len(labels),
@@ -143,4 +156,17 @@ def _judge(scores: Floats, labels: Bools) -> dict[str, float | int]:
             f"precision_at_recall_{recall}": round(float(precisions[recalls >= recall].max()), 4)
             for recall in RECALLS
         },
+        **{
+            f"{part}_at_{least}": value
+            for least in (CARE, ACT)
+            for part, value in _at(scores >= np.float32(least), labels, weight).items()
+        },
+    }
+
+
+def _at(flagged: Bools, labels: Bools, weight: float) -> dict[str, float]:
+    n_true, n_false = int((flagged & labels).sum()), int((flagged & ~labels).sum())
+    return {
+        "precision": round(n_true / max(n_true + weight * n_false, 1), 4),
+        "recall": round(n_true / int(labels.sum()), 4),
     }

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from actors.features.safety import MODEL_PREFIX
+from actors.features.safety import MEDIA_LABEL, MODEL_PREFIX
 from cluster.archive import Archive
 from cluster.events import Kind
 from cluster.ids import mix64
@@ -40,17 +40,12 @@ def read_reviewed(
     posts that they did not label at all are mostly harmless, so as many as wanted, drawn by
     `seed`, are negative examples of every label.
     """
-    kinds = [Kind.SAFETY_LABEL, Kind.SAFETY_UNLABEL]
-    told = archive.scan(kinds, until_ms=until_ms, columns=list(_TOLD))
-    told = told.filter(
-        pc.and_(
-            pc.greater(told.column("post_id"), 0),
-            pc.invert(pc.starts_with(told.column("label"), MODEL_PREFIX)),
-        )
-    )
+    told = people_said(archive, until_ms)
+    # What people say of media no text can teach.
+    told = told.filter(pc.not_equal(told.column("label"), MEDIA_LABEL))
     if not len(told):
         return None
-    post_ids, times_ms, judged_ms, labels, values = _newest(told)
+    post_ids, times_ms, judged_ms, labels, values = newest(told)
     written = _written(archive, until_ms, post_ids, unlabelled_per_labelled, seed)
     texts, languages, ids, text_ms = _as_judged(written, post_ids, judged_ms)
     if not len(texts):
@@ -65,7 +60,19 @@ def read_reviewed(
     return Reviewed(labelled(SOURCE, texts, columns, languages), (first_ms, last_ms + 1))
 
 
-def _newest(
+def people_said(archive: Archive, until_ms: int | None) -> pa.Table:
+    """Labels that people gave to posts, and took from them, in order of time."""
+    kinds = [Kind.SAFETY_LABEL, Kind.SAFETY_UNLABEL]
+    told = archive.scan(kinds, until_ms=until_ms, columns=list(_TOLD))
+    return told.filter(
+        pc.and_(
+            pc.greater(told.column("post_id"), 0),
+            pc.invert(pc.starts_with(told.column("label"), MODEL_PREFIX)),
+        )
+    )
+
+
+def newest(
     told: pa.Table,
 ) -> tuple[Int64s, Int64s, Int64s, list[str], npt.NDArray[np.int8]]:
     """Posts (ascending), all times, when each post was judged last, labels, and their values."""
@@ -103,8 +110,8 @@ def _written(
         others = ~mine & (batch.column("kind").to_numpy() == Kind.POST_CREATE)
         drawn.append(batch.filter(pa.array(others)))
         if sum(part.num_rows for part in drawn) > 2 * n_wanted + 65_536:
-            drawn = _draw(drawn, n_wanted, key_of_seed)
-    parts = [*kept, *_draw(drawn, n_wanted, key_of_seed)]
+            drawn = draw(drawn, n_wanted, key_of_seed)
+    parts = [*kept, *draw(drawn, n_wanted, key_of_seed)]
     schema = pa.schema([(name, _TYPES[name]) for name in _WRITTEN])
     return pa.Table.from_batches([part.cast(schema) for part in parts], schema).combine_chunks()
 
@@ -118,7 +125,7 @@ _TYPES = {
 }
 
 
-def _draw(
+def draw(
     parts: list[pa.RecordBatch], n_wanted: int, key: npt.NDArray[np.uint64]
 ) -> list[pa.RecordBatch]:
     """The posts of the smallest hashes: the same ones however the batches are cut."""

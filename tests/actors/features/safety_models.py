@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from actors.features.safety import NgramModel, SafetyModel
+from actors.features.safety import MediaHead, NgramModel, SafetyModel
 from actors.features.safety_ngrams import ngrams
+from cluster.events import MEDIA_DIMENSIONS
 
 BUCKETS = 2**12
 
@@ -30,3 +31,17 @@ def small_model(**more: object) -> SafetyModel:
         "version": "v",
     }
     return SafetyModel(**(given | more))  # type: ignore[arg-type]
+
+
+def small_head(width: int = MEDIA_DIMENSIONS) -> MediaHead:
+    """The first number alone tells: a greater one is worse."""
+    hidden = np.zeros((width, 1), np.float32)
+    hidden[0] = 1.0
+    return MediaHead(
+        np.zeros(width, np.float32),
+        np.ones(width, np.float32),
+        hidden,
+        np.zeros(1, np.float32),
+        np.array([2.0], np.float32),
+        np.array([-1.0], np.float32),
+    )

@@ -5,7 +5,8 @@ import pytest
 
 from actors.features.safety import MediaHead, NgramModel, SafetyModel, read_safety_model
 from cluster.artifacts import ArtifactStore
-from tests.actors.features.safety_models import BUCKETS, small_model
+from cluster.events import MEDIA_DIMENSIONS
+from tests.actors.features.safety_models import BUCKETS, small_head, small_model
 
 
 def test_scores_are_probabilities_of_each_label() -> None:
@@ -87,6 +88,30 @@ def test_a_model_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert read.thresholds[""].tolist() == model.thresholds[""].tolist()
     assert read.model.n_buckets == BUCKETS
     np.testing.assert_array_equal(read.scores(["oaf", "x"]), model.scores(["oaf", "x"]))
+
+
+@pytest.mark.parametrize("width", [MEDIA_DIMENSIONS, 8])
+def test_a_media_head_is_used_where_it_reads_what_events_carry(
+    tmp_path: Path, width: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = small_head(width)
+    store = ArtifactStore(tmp_path)
+    model = small_model()
+    with store.writing("trust_and_safety", schema_version=1) as draft:
+        calibration = {"slopes": model.slopes, "offsets": model.offsets}
+        draft.write_tensors("model.safetensors", model.model.tensors() | calibration)
+        draft.write_tensors("media.safetensors", dict(vars(head)))
+        told = {"labels": model.labels, "precisions": [0.5], "thresholds": {"": [[0.5, 0.5]]}}
+        draft.write_json("labels.json", told)
+    read = read_safety_model(store, draft.written)
+    if width != MEDIA_DIMENSIONS:
+        assert read.media is None
+        assert "reads 8 numbers, events carry 256" in caplog.text
+        return
+    assert read.media is not None
+    embeddings = np.eye(2, width, dtype=np.float32)
+    np.testing.assert_array_equal(read.media.scores(embeddings), head.scores(embeddings))
+    assert not caplog.text
 
 
 def test_labels_that_do_not_fit_the_tensors_are_refused(tmp_path: Path) -> None:

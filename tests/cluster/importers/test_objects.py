@@ -20,6 +20,7 @@ GOOD: dict[str, st.SearchStrategy[Any]] = {
     "value": st.one_of(st.integers(0, 5), st.floats(0, 9, width=32)),
     "topics": st.lists(ids, max_size=3),
     "image_count": st.integers(0, 4),
+    "media_embedding": st.sampled_from([[0.5] * 256, [1] * 256, [0.5] * 255, [0.5] * 255 + [1e39]]),
     "sensitive": st.booleans(),
     "text": st.text(max_size=5),
     "event_id": st.one_of(ids, st.sampled_from(["abc"])),

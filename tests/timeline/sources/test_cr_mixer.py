@@ -9,11 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from actors.graph_questions import AskNsfwAccounts
 from actors.models import VECTORS
 from actors.retrieval_questions import AskNearMany, AskSimilarMany
-from actors.router import Gathered, Router, Wave
+from actors.router import Gathered, Router, Wave, shards_of
 from actors.signal_types import SignalType
-from actors.state import Question
+from actors.state import Failed, Question
 from cluster.events import Kind
 from tests.timeline.sources.embedded_worlds import (
     LIKES,
@@ -274,6 +275,66 @@ def test_notifications_alone_are_no_reason(world: World) -> None:
     assert len(run(CrMixer(), query)) == 0
     whole = run(CrMixer(), asked(world, events, 2, signals=EVERY_SIGNAL))
     assert told(whole)[0] == (1_003, author_of(1_003), SignalType.NOTIFICATION_OPEN, 1_001)
+
+
+def visits(account: int) -> list[Event]:
+    clock = Clock(NOW_MS - HOUR_MS)
+    click = Kind.PROFILE_CLICK
+    return [clock.event(click, actor_id=ZOE, author_id=account) for _ in range(3)]
+
+
+def labelled(account: int, name: str) -> Event:
+    return Clock().event(Kind.SAFETY_LABEL, author_id=account, label=name, value=1.0)
+
+
+def test_an_account_of_adult_content_seeds_nothing(world: World) -> None:
+    visited = SignalType.REPEATED_PROFILE_VISIT_14D
+    likes = {**TWO_TASTES, (ZOE, 1_005): 20}
+    by_visit, by_like = (visited, USERS[6]), (LIKED, 1_005)
+    for n_shards in (1, 4):
+
+        def seeds(*labels: Event, n: int = n_shards) -> set[tuple[int, int]]:
+            events = events_of(likes, [*visits(USERS[6]), *labels])
+            query = asked(world, events, n, viewer=ZOE, user_tweet_graph=LENIENT)
+            found = run(CrMixer(), query)
+            assert query.degraded == []
+            return set(zip(found.signals.tolist(), found.signal_ids.tolist(), strict=True))
+
+        assert seeds() == {by_visit, by_like}
+        assert seeds(labelled(USERS[6], "toxicity")) == {by_visit, by_like}
+        assert seeds(labelled(USERS[6], "nsfw_avatar_image")) == {by_like}
+        assert seeds(labelled(USERS[3], "nsfw_avatar_image")) == {by_visit, by_like}
+
+
+def test_a_visited_account_of_which_nobody_tells_seeds_nothing(world: World) -> None:
+    likes = {post: minutes for post, minutes in TWO_TASTES.items() if post[1] != 1_005}
+    events = events_of(likes, visits(USERS[6]))
+    query = asked(world, events, 4, viewer=ZOE)
+    home = int(shards_of(np.array([USERS[6]]), 4)[0])
+    assert len(run(CrMixer(), query)) > 0
+    query.router = Silent(query.router, home)
+    assert len(run(CrMixer(), query)) == 0
+    # Nor where they are all that is found, and were the only ones asked about.
+    assert len(unanswered(CrMixer(), query)) == 0
+
+
+class Silent:
+    """A shard says nothing of accounts, and all else."""
+
+    def __init__(self, router: Router, shard: int) -> None:
+        self._router, self._shard = router, shard
+
+    @property
+    def n_shards(self) -> int:
+        return self._router.n_shards
+
+    def ask(self, wave: Wave, timeout_s: float) -> Gathered:
+        told = self._router.ask(wave, timeout_s)
+        for shard, reply in told.replies.items():
+            for at, question in enumerate(wave[shard]):
+                if shard == self._shard and isinstance(question, AskNsfwAccounts):
+                    reply.answers[at] = Failed("not now")
+        return told
 
 
 def test_limits_cut_what_is_ranked_and_what_is_given(world: World) -> None:

@@ -133,6 +133,31 @@ def test_embeddings_of_images_add_a_media_head(folder: Path, tmp_path: Path) -> 
     assert ((media.scores(embeddings) > 0.5) == labels).mean() > 0.95
 
 
+def test_media_that_people_judged_are_learned_from(folder: Path, tmp_path: Path) -> None:
+    settings = settings_for(folder, labelled_text=str(written(tmp_path / "a.csv", 300)))
+    rng, clock = np.random.default_rng(0), Clock()
+    adult = np.arange(200) % 4 == 0
+    embeddings = (rng.normal(size=(200, 256)) + adult[:, None]).astype(np.float32)
+    posts = [
+        clock.post(1_000 + i, 7, media_embedding=row) for i, row in enumerate(embeddings.tolist())
+    ]
+    labels = [
+        clock.event(Kind.SAFETY_LABEL, post_id=1_000 + i, author_id=7, label="nsfw_media")
+        for i in np.flatnonzero(adult).tolist()
+    ]
+    store, made = trained(settings, archived_events(settings, [*posts, *labels[:19]]))
+    few = "19 positive and 76 negative images; at least 20 of each are needed"
+    assert made.metrics["media"] == {"passed": few}
+    assert read_safety_model(store, made.version).media is None
+    store, made = trained(settings, archived_events(settings, [*posts, *labels]))
+    assert made.metrics["media"]["pr_auc"] > 0.95
+    media = read_safety_model(store, made.version).media
+    assert media is not None
+    assert ((media.scores(embeddings) > 0.5) == adult).mean() > 0.95
+    first_ms, end_ms = store.open(TRUST_AND_SAFETY, made.version).manifest.data_range_ms or (0, 0)
+    assert posts[0]["time_ms"] <= first_ms < end_ms == labels[-1]["time_ms"] + 1
+
+
 def test_without_labelled_text_it_says_what_to_supply(folder: Path) -> None:
     settings = settings_for(folder)
     clock = Clock()
