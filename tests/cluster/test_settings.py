@@ -35,6 +35,8 @@ def test_what_presets_change() -> None:
     twitter = load(preset="twitter")
     assert (twitter.graph.segments, twitter.graph.edges_per_segment) == (8, 2**27)
     assert twitter.log.kind == "jetstream"
+    # As published: the heavy ranker ranks alone, and goes on from its weights.
+    assert twitter.heuristics.factors.light_ranker_share == twitter.heavy_ranker.anew_below == 0
     research = load(preset="research")
     assert research.windows.in_network_ms == research.windows.dedup_ms == FOREVER_MS
     assert research.windows.served_ms == load().windows.served_ms
