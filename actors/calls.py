@@ -106,6 +106,8 @@ class Answering:
                 if not self._turns.acquire(timeout=within_s):
                     continue
                 try:
+                    if _is_closed(connection):
+                        return
                     reply = self._reply(message)
                 finally:
                     self._turns.release()
@@ -293,6 +295,18 @@ def _mac(secret: bytes, who: bytes, nonces: bytes | bytearray) -> bytes:
 def _prepare(connection: socket.socket) -> None:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
+def _is_closed(connection: socket.socket) -> bool:
+    """Whether the other side has closed; it says nothing more until it has its answer."""
+    patience_s = connection.gettimeout()
+    connection.settimeout(0)
+    try:
+        return not connection.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    finally:
+        connection.settimeout(patience_s)
 
 
 def _shut(connection: socket.socket) -> None:

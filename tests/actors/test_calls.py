@@ -152,6 +152,26 @@ def test_whoever_gave_up_is_not_worked_for(opened: ExitStack) -> None:
     assert seen == ["first", "last"]
 
 
+def test_whoever_closed_the_connection_is_not_worked_for(opened: ExitStack) -> None:
+    seen, begun, free = [], threading.Event(), threading.Event()
+
+    def work(message: Any) -> Any:
+        seen.append(message)
+        begun.set()
+        free.wait(LONG_S)
+        return message
+
+    answering = answers(opened, work, at_once=1)
+    asking = asks(opened, answering.address)
+    first = asking.begin("first", in_s(LONG_S))
+    assert begun.wait(LONG_S)
+    asking.begin("gone", in_s(LONG_S)).connection.close()
+    free.set()
+    assert first.answer() == "first"
+    assert ask(asking, "last") == "last"
+    assert seen == ["first", "last"]
+
+
 def test_no_time_is_no_call(asking: Asking) -> None:
     with pytest.raises(TimeoutError):
         asking.begin("too late", in_s(-1.0))
