@@ -3,8 +3,9 @@
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from actors.models import HEAVY_RANKER, Models
 from actors.stores.sparse_embeddings import SIMCLUSTERS
 from actors.vector_models import TWHIN
 from cluster.archive import Archive
+from cluster.artifact_files import Tensors
 from cluster.artifacts import ArtifactStore
 from cluster.events import MEDIA_DIMENSIONS, Kind
 from tests.running import RunningSystem, wait_until
@@ -180,9 +182,12 @@ def test_topics_explain_what_communities_found(system: RunningSystem) -> None:
 
 
 def changed(
-    system: RunningSystem, model: str, file: str, change: Callable[[pa.Table], pa.Table]
+    system: RunningSystem,
+    model: str,
+    tables: Mapping[str, Callable[[pa.Table], pa.Table]],
+    tensors: Mapping[str, Callable[[Tensors], Tensors]] = MappingProxyType({}),
 ) -> tuple[str, str]:
-    """The serving version of a model, and one that differs from it in one table."""
+    """The serving version of a model, and one that differs from it in a few files."""
     artifacts = ArtifactStore(system.data_dir / "artifacts")
     serving = system.status()["shards"][0]["active"][model]
     artifact = artifacts.open(model, serving)
@@ -192,8 +197,10 @@ def changed(
         data_range_ms=artifact.manifest.data_range_ms,
     ) as draft:
         for name in artifact.manifest.files:
-            if name == file:
-                draft.write_table(name, change(artifact.table(name)))
+            if name in tables:
+                draft.write_table(name, tables[name](artifact.table(name)))
+            elif name in tensors:
+                draft.write_tensors(name, tensors[name](artifact.tensors(name)))
             elif name.endswith(".json"):
                 draft.write_json(name, artifact.json(name))
             elif name.endswith(".arrow"):
@@ -209,6 +216,11 @@ def turned(vectors: pa.Table) -> pa.Table:
     numbers = pa.array(column.flatten().to_numpy() * np.float32(-2))
     lists = pa.FixedSizeListArray.from_arrays(numbers, column.type.list_size)
     return vectors.set_column(vectors.column_names.index("vector"), "vector", lists)
+
+
+def with_centres_turned(relations: Tensors) -> Tensors:
+    """The same for what is taken off engagers' vectors, where a post's is made of them."""
+    return relations | {"engager_centres": relations["engager_centres"] * np.float32(-2)}
 
 
 def doubled(entries: pa.Table) -> pa.Table:
@@ -228,8 +240,12 @@ def test_no_answer_mixes_two_versions_while_they_change(system: RunningSystem) -
     vector is of length one: of −2 or −1 where an answer mixes.
     """
     versions = {
-        SIMCLUSTERS: changed(system, SIMCLUSTERS, "interested_in.arrow", doubled),
-        TWHIN: changed(system, TWHIN, "user_engagement.arrow", turned),
+        SIMCLUSTERS: changed(system, SIMCLUSTERS, {"interested_in.arrow": doubled}),
+        TWHIN: changed(
+            *(system, TWHIN),
+            {"user_engagement.arrow": turned},
+            {"relations.safetensors": with_centres_turned},
+        ),
     }
     products = {SIMCLUSTERS: 4.0, TWHIN: 2.0}
     users = interested_users(system)
