@@ -19,8 +19,8 @@ from actors.vector_models import VectorModels
 from cluster.ids import Ids
 
 _NOBODY = TopicTastes()
-_CODES = range(1 << 15)
-"""Codes of languages (`PostTable.languages`)."""
+_LANGUAGES = 1 << 15
+"""More than there are codes of languages (`PostTable.languages`)."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,9 @@ def _keys_of(state: ShardState, topic_ids: Ids, codes: npt.NDArray[np.int64]) ->
     """Under which id each topic is embedded in a post's language, (m,); 0 without a language."""
     topics, of_topic = np.unique(topic_ids, return_inverse=True)
     # A topic and a language as one number: rows are several times slower to tell apart.
-    pairs, at = np.unique(of_topic * len(_CODES) + codes, return_inverse=True)
+    pairs, at = np.unique(of_topic * _LANGUAGES + codes, return_inverse=True)
     word = state.posts.table.languages.word
-    topic_places, words = np.divmod(pairs, len(_CODES))
+    topic_places, words = np.divmod(pairs, _LANGUAGES)
     named = zip(topics[topic_places].tolist(), words.tolist(), strict=True)
     keys = [topic_in_language(topic, word(code) or "") if code else 0 for topic, code in named]
     return np.array(keys, np.int64)[at]

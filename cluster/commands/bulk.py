@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
-from actors.ray_router import connect_log, shard_name
+from actors.ray_router import KEEPER, connect_log
 from cluster import launch, ray_head
 from cluster.archiver import Archiver
 from cluster.events import CORE, Kind
@@ -72,10 +72,10 @@ def open_target(settings: Settings) -> Iterator[Target]:
 
 
 def _runs(settings: Settings) -> bool:
-    """Whether this system runs: there may be a Ray here that somebody else uses."""
+    """Whether this system's keeper looks after the archive; a Ray here may be somebody else's."""
     try:
         ray_head.connect(settings, start=False)
-        ray.get_actor(shard_name(0), settings.namespace)
+        ray.get_actor(KEEPER, settings.namespace)
     except (ray_head.RayProblem, ValueError):
         return False
     return True

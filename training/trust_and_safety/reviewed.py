@@ -1,5 +1,6 @@
 """Posts that people labelled, out of the archive, with the texts they had then."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ import pyarrow.compute as pc
 
 from actors.features.safety import MEDIA_LABEL, MODEL_PREFIX
 from cluster.archive import Archive
-from cluster.events import Kind
+from cluster.events import COLUMNS, Kind
 from cluster.ids import mix64
 from training.trust_and_safety.labelled import UNKNOWN, Labelled, labelled, of_shares
 
@@ -17,7 +18,11 @@ Int64s = npt.NDArray[np.int64]
 
 SOURCE = "archive"
 _TOLD = ("post_id", "time_ms", "kind", "label", "value")
-_WRITTEN = ("post_id", "time_ms", "kind", "text", "language")
+_WRITTEN = pa.schema(
+    [(name, COLUMNS[name]) for name in ("post_id", "time_ms", "kind", "text", "language")]
+)
+_HELD_ROWS = 8_192
+"""So many more rows than wanted may be held before they are drawn from."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +51,9 @@ def read_reviewed(
     if not len(told):
         return None
     post_ids, times_ms, judged_ms, labels, values = newest(told)
-    written = _written(archive, until_ms, post_ids, unlabelled_per_labelled, seed)
-    texts, languages, ids, text_ms = _as_judged(written, post_ids, judged_ms)
+    n_wanted = unlabelled_per_labelled * len(post_ids)
+    found = written(archive, until_ms, post_ids, n_wanted, seed, _WRITTEN, _has_text)
+    texts, languages, ids, text_ms = _as_judged(found, post_ids, judged_ms)
     if not len(texts):
         return None
     table = np.zeros((len(ids), len(labels)), np.int8)
@@ -58,6 +64,10 @@ def read_reviewed(
     last_ms = max(int(times_ms.max()), int(text_ms.max()))
     first_ms = min(int(times_ms.min()), int(text_ms.min()))
     return Reviewed(labelled(SOURCE, texts, columns, languages), (first_ms, last_ms + 1))
+
+
+def _has_text(batch: pa.RecordBatch) -> pa.Array:
+    return pc.greater(pc.fill_null(pc.binary_length(batch["text"]), 0), 0)
 
 
 def people_said(archive: Archive, until_ms: int | None) -> pa.Table:
@@ -94,35 +104,34 @@ def newest(
     return ids, times_ms, judged_ms, labels, values
 
 
-def _written(
-    archive: Archive, until_ms: int | None, labelled_ids: Int64s, per_labelled: int, seed: int
+def written(
+    archive: Archive,
+    until_ms: int | None,
+    labelled_ids: Int64s,
+    n_wanted: int,
+    seed: int,
+    schema: pa.Schema,
+    says: Callable[[pa.RecordBatch], pa.Array],
 ) -> pa.Table:
-    """Texts of the labelled posts with their edits, and of the posts drawn from the others."""
+    """What the labelled posts with their edits say, and as many posts as wanted of the others.
+
+    `schema` has post_id, kind and whatever else is to be read; only events for which `says` is
+    true are, and `seed` decides which of the others.
+    """
     kept: list[pa.RecordBatch] = []
     drawn: list[pa.RecordBatch] = []
-    n_wanted = per_labelled * len(labelled_ids)
-    key_of_seed = mix64(np.array([seed]))
+    key = mix64(np.array([seed]))
     kinds = [Kind.POST_CREATE, Kind.POST_EDIT]
-    for batch in archive.batches(kinds, until_ms=until_ms, columns=list(_WRITTEN)):
-        batch = batch.filter(pc.greater(pc.fill_null(pc.binary_length(batch["text"]), 0), 0))
+    for batch in archive.batches(kinds, until_ms=until_ms, columns=schema.names):
+        batch = batch.filter(says(batch))
         mine = np.isin(batch.column("post_id").to_numpy(), labelled_ids)
         kept.append(batch.filter(pa.array(mine)))
         others = ~mine & (batch.column("kind").to_numpy() == Kind.POST_CREATE)
         drawn.append(batch.filter(pa.array(others)))
-        if sum(part.num_rows for part in drawn) > 2 * n_wanted + 65_536:
-            drawn = draw(drawn, n_wanted, key_of_seed)
-    parts = [*kept, *draw(drawn, n_wanted, key_of_seed)]
-    schema = pa.schema([(name, _TYPES[name]) for name in _WRITTEN])
-    return pa.Table.from_batches([part.cast(schema) for part in parts], schema).combine_chunks()
-
-
-_TYPES = {
-    "post_id": pa.int64(),
-    "time_ms": pa.int64(),
-    "kind": pa.uint8(),
-    "text": pa.string(),
-    "language": pa.string(),
-}
+        if sum(part.num_rows for part in drawn) > 2 * n_wanted + _HELD_ROWS:
+            drawn = draw(drawn, n_wanted, key)
+    parts = [part.cast(schema) for part in [*kept, *draw(drawn, n_wanted, key)]]
+    return pa.Table.from_batches(parts, schema).combine_chunks()
 
 
 def draw(

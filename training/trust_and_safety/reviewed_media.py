@@ -9,9 +9,8 @@ import pyarrow.compute as pc
 
 from actors.features.safety import MEDIA_LABEL
 from cluster.archive import Archive
-from cluster.events import COLUMNS, MEDIA_DIMENSIONS, Kind
-from cluster.ids import mix64
-from training.trust_and_safety.reviewed import Int64s, draw, newest, people_said
+from cluster.events import COLUMNS, MEDIA_DIMENSIONS
+from training.trust_and_safety.reviewed import newest, people_said, written
 
 _WRITTEN = pa.schema(
     [(name, COLUMNS[name]) for name in ("post_id", "time_ms", "kind", "media_embedding")]
@@ -47,8 +46,9 @@ def read_reviewed_media(
         return None
     judged = values[:, labels.index(MEDIA_LABEL)]
     examined = np.flatnonzero(judged >= 0)
-    written = _written(archive, until_ms, post_ids, unlabelled_per_labelled * len(examined), seed)
-    ids, times_ms = written.column("post_id").to_numpy(), written.column("time_ms").to_numpy()
+    n_wanted = unlabelled_per_labelled * len(examined)
+    found = written(archive, until_ms, post_ids, n_wanted, seed, _WRITTEN, _has_embedding)
+    ids, times_ms = found.column("post_id").to_numpy(), found.column("time_ms").to_numpy()
     at = np.minimum(np.searchsorted(post_ids, ids), len(post_ids) - 1)
     labelled = post_ids[at] == ids
     usable = np.where(labelled, (judged[at] >= 0) & (times_ms <= judged_ms[at]), True)
@@ -57,7 +57,7 @@ def read_reviewed_media(
     if not len(order):
         return None
     rows = order[np.append(ids[order][1:] != ids[order][:-1], True)]
-    column = written.column("media_embedding").take(pa.array(rows)).combine_chunks()
+    column = found.column("media_embedding").take(pa.array(rows)).combine_chunks()
     embeddings = column.flatten().to_numpy(zero_copy_only=False)
     judgements = np.where(labelled, judged_ms[at], times_ms)[rows]
     return ReviewedMedia(
@@ -67,21 +67,5 @@ def read_reviewed_media(
     )
 
 
-def _written(
-    archive: Archive, until_ms: int | None, labelled_ids: Int64s, n_wanted: int, seed: int
-) -> pa.Table:
-    """Embeddings of the labelled posts with their edits, and of posts drawn from the others."""
-    kept: list[pa.RecordBatch] = []
-    drawn: list[pa.RecordBatch] = []
-    key = mix64(np.array([seed]))
-    kinds = [Kind.POST_CREATE, Kind.POST_EDIT]
-    for batch in archive.batches(kinds, until_ms=until_ms, columns=_WRITTEN.names):
-        batch = batch.filter(pc.is_valid(batch["media_embedding"]))
-        mine = np.isin(batch.column("post_id").to_numpy(), labelled_ids)
-        kept.append(batch.filter(pa.array(mine)))
-        others = ~mine & (batch.column("kind").to_numpy() == Kind.POST_CREATE)
-        drawn.append(batch.filter(pa.array(others)))
-        if sum(part.num_rows for part in drawn) > 2 * n_wanted + 8_192:
-            drawn = draw(drawn, n_wanted, key)
-    parts = [part.cast(_WRITTEN) for part in [*kept, *draw(drawn, n_wanted, key)]]
-    return pa.Table.from_batches(parts, _WRITTEN).combine_chunks()
+def _has_embedding(batch: pa.RecordBatch) -> pa.Array:
+    return pc.is_valid(batch["media_embedding"])
