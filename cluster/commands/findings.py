@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cluster.artifacts import Artifact, ArtifactStore
-from cluster.commands.training_text import contestants
+from cluster.commands.training_text import contestants, orders
 
 _SHOWN = 5
 
@@ -79,11 +79,12 @@ def _safety(console: Console, artifact: Artifact, topics: Mapping[int, str]) -> 
 
 
 def _ranking(console: Console, artifact: Artifact, topics: Mapping[int, str]) -> None:
-    table = Table("light ranker on later impressions", "value")
-    for name, value in artifact.manifest.metrics.items():
-        if isinstance(value, float | int):
-            table.add_row(name, f"{value:.4f}" if isinstance(value, float) else f"{value:,}")
-    console.print(table)
+    metrics = artifact.manifest.metrics
+    console.print(orders(metrics))
+    console.print(
+        f"learned from {metrics['training_examples']:,} examples, "
+        f"{metrics['training_positives']:,} of them positive"
+    )
 
 
 def _chances(console: Console, artifact: Artifact, topics: Mapping[int, str]) -> None:

@@ -5,6 +5,18 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+_FIGURES = {
+    "auc": "AUC",
+    "average_precision": "AP",
+    "grouped_auc": "grouped\nAUC",
+    "ndcg_at_10": "NDCG\n@10",
+    "recall_at_10": "recall\n@10",
+    "log_loss": "log\nloss",
+    "calibration": "calibr-\nation",
+}
+_EXAMPLES = {"": "all", "in_network_": "in-network", "out_of_network_": "out-of-network"}
+_BY = {"": "trained", "untrained_": "untrained", "recency_": "recency", "popularity_": "popularity"}
+
 
 def print_trained(console: Console, found: dict[str, Any]) -> None:
     """One of the outcomes that `cluster.commands.training.train` yields."""
@@ -16,10 +28,13 @@ def print_trained(console: Console, found: dict[str, Any]) -> None:
         f"[bold]{found['name']}[/] {found['version']} ({state}), {found['seconds']:.1f} s"
     )
     table = Table("metric", "value")
+    compared = tuple(_FIGURES) if found["name"] == "light_ranker" else ()
     for metric, value in found["metrics"].items():
-        if isinstance(value, str | int | float):
+        if isinstance(value, str | int | float) and not metric.endswith(compared):
             table.add_row(metric, f"{value:.4f}" if isinstance(value, float) else f"{value}")
     console.print(table)
+    if compared:
+        console.print(orders(found["metrics"]))
     if "candidates" in found["metrics"]:
         console.print(contestants(found["metrics"]))
     if media := found["metrics"].get("media"):
@@ -27,6 +42,23 @@ def print_trained(console: Console, found: dict[str, Any]) -> None:
         for metric, value in media.items():
             figures.add_row(metric, str(value))
         console.print(figures)
+
+
+def orders(metrics: dict[str, Any]) -> Table:
+    """The light ranker beside what it has to beat, on impressions later than those it learned
+    from; `metrics` are those of its artifact."""
+    table = Table("ordered by", *_FIGURES.values(), title="light ranker, on later impressions")
+    for side, examples in _EXAMPLES.items():
+        if f"{side}auc" not in metrics:
+            continue
+        table.add_section()
+        table.add_row(f"[bold]{examples}[/]")
+        for rival, by in _BY.items():
+            figures = (metrics.get(f"{side}{rival}{name}") for name in _FIGURES)
+            # Recency and popularity are no probabilities.
+            shown = ("" if value is None else f"{value:.3f}" for value in figures)
+            table.add_row(f"  {by}", *shown)
+    return table
 
 
 def contestants(metrics: dict[str, Any]) -> Table:

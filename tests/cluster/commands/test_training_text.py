@@ -51,6 +51,28 @@ def test_the_text_models_that_were_compared_are_printed_and_which_was_chosen() -
     assert ["toxicity", "1,200", "80", "0.6500", "0.9200", "0.4500"] in rows
 
 
+def test_the_light_ranker_stands_beside_what_it_has_to_beat() -> None:
+    ordered = ("auc", "average_precision", "grouped_auc", "ndcg_at_10", "recall_at_10")
+    trained = dict.fromkeys(ordered, 0.75) | {"log_loss": 0.4125, "calibration": 1.09}
+    metrics = {
+        **trained,
+        **{f"popularity_{name}": 0.5 for name in ordered},
+        **{f"in_network_{name}": 0.625 for name in trained},
+        **{f"in_network_recency_{name}": 0.5 for name in ordered},
+        "training_examples": 640,
+    }
+    found = {"name": "light_ranker", "version": "v1", "activated": True, "seconds": 1.0}
+    rows = [line.split() for line in printed({**found, "metrics": metrics})]
+    assert ["trained", *["0.750"] * 5, "0.412", "1.090"] in rows
+    assert ["popularity", *["0.500"] * 5] in rows
+    assert ["trained", *["0.625"] * 7] in rows
+    assert ["recency", *["0.500"] * 5] in rows
+    assert ["in-network"] in rows
+    assert not any("out-of-network" in row for row in rows)
+    assert ["training_examples", "640"] in rows
+    assert ["auc", "0.7500"] not in rows
+
+
 def test_other_models_and_those_not_trained() -> None:
     found = {"name": "tweepcred", "version": "v1", "activated": False, "seconds": 0.25}
     rows = [line.split() for line in printed({**found, "metrics": {"users": 3, "l1": 0.5}})]
