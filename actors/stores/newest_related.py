@@ -13,6 +13,8 @@ from cluster.ids import Ids
 
 MAX_LOOKED_AT = 2_000
 """Relations of one owner that are looked at: of more, those that were written last."""
+_ABREAST = 16
+"""Owners whose chains are walked at the same time."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +73,17 @@ def _newest(
     offsets = np.zeros(len(owners) + 1, np.int64)
     found_ids = np.empty(len(owners) * limit, np.int64)
     found_versions = np.empty(len(owners) * limit, np.int64)
+    walked = np.empty((_ABREAST, max_looked_at), np.int32)
+    lengths = np.empty(_ABREAST, np.int64)
     count = 0
-    for i in range(len(owners)):
-        begin = count
-        edge = heads[owners[i]] if owners[i] >= 0 else -1
-        looked_at = 0
-        while edge >= 0 and looked_at < max_looked_at:
-            looked_at += 1
-            if active[edge]:
+    for first in range(0, len(owners), _ABREAST):
+        group = owners[first : first + _ABREAST]
+        _walk_abreast(group, heads, nexts, walked, lengths)
+        for k in range(len(group)):
+            begin = count
+            for edge in walked[k, : lengths[k]]:
+                if not active[edge]:
+                    continue
                 # Chains are almost in order: an insertion rarely moves anything.
                 version, other = versions[edge], other_ids[edge]
                 at = count
@@ -94,6 +99,32 @@ def _newest(
                         found_versions[j] = found_versions[j - 1]
                     found_ids[at], found_versions[at] = other, version
                     count = min(count + 1, begin + limit)
-            edge = nexts[edge]
-        offsets[i + 1] = count
+            offsets[first + k + 1] = count
     return offsets, found_ids[:count].copy(), found_versions[:count].copy()
+
+
+@kernel
+def _walk_abreast(
+    owners: npt.NDArray[np.int32],
+    heads: npt.NDArray[np.int32],
+    nexts: npt.NDArray[np.int32],
+    walked: npt.NDArray[np.int32],
+    lengths: Ids,
+) -> None:
+    """Edges of a few owners, one step of every chain in turn: each waits for memory alone."""
+    at = np.full(len(owners), -1, np.int32)
+    lengths[:] = 0
+    on_the_way = 0
+    for k in range(len(owners)):
+        if owners[k] >= 0:
+            at[k] = heads[owners[k]]
+            on_the_way += 1
+    while on_the_way:
+        on_the_way = 0
+        for k in range(len(owners)):
+            edge = at[k]
+            if edge >= 0 and lengths[k] < walked.shape[1]:
+                walked[k, lengths[k]] = edge
+                lengths[k] += 1
+                at[k] = nexts[edge]
+                on_the_way += 1
