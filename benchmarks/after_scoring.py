@@ -221,7 +221,8 @@ def tracing(system: System, users: Sequence[int]) -> dict[str, Any]:
 
 def balance(system: System, viewers: Sequence[int], share: float) -> dict[str, Any]:
     """The in-network share of what is shown, where a share is asked for."""
-    asked_for = {"balance": {"in_network_share": share}}
+    # No model ranks here, and pages that nobody learned to rank have a share of their own.
+    asked_for = {"balance": {"in_network_share": share, "untrained_in_network_share": share}}
     settings = Settings(**_WIDER, mixer=_NO_MODULES, heuristics=asked_for)
     shares, runs, sizes = [], [], []
     for viewer in viewers:
