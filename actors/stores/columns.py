@@ -1,5 +1,7 @@
 """Columns that grow: a struct of NumPy arrays with one length."""
 
+import math
+import mmap
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,9 +10,19 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
+_RESERVED_FROM_BYTES = 2**20
+"""A column that outgrows this is moved once more, to where it never has to be moved again."""
+_RESERVED_BYTES = 2**34
+_MAP_NORESERVE = 0x4000
+"""Linux's, which Python names from 3.13 on."""
+
 
 class Columns:
-    """Named arrays of one length whose memory doubles when it is used up.
+    """Named arrays of one length that grow without being copied, once they are large.
+
+    Questions wait while a column is copied, and a hundred million bytes take a tenth of a
+    second. A large column has addresses for as much as it may ever hold instead; the system
+    gives memory to those that were written, and they read as zero before.
 
     `spec` maps a name to a dtype, or to (dtype, width) for a matrix with `width` columns.
     """
@@ -37,19 +49,49 @@ class Columns:
 
     @property
     def memory_bytes(self) -> int:
-        """Memory held, the unused part included."""
-        return sum(array.nbytes for array in self._arrays.values())
+        """Memory held, the unused part of small columns included."""
+        return sum(
+            min(array.nbytes, max(self[name].nbytes, _RESERVED_FROM_BYTES))
+            for name, array in self._arrays.items()
+        )
 
     def extend(self, n_rows: int) -> slice:
         """Add zeroed rows; returns where they are."""
         start, self._n = self._n, self._n + n_rows
         for name, array in self._arrays.items():
             if self._n > len(array):
-                grown = np.zeros((max(self._n, 2 * len(array)), *array.shape[1:]), array.dtype)
-                grown[:start] = array[:start]
-                self._arrays[name] = grown
+                self._arrays[name] = _larger(array, start, self._n)
         return slice(start, self._n)
 
     def copy(self) -> dict[str, Array]:
         """A copy of every column, safe from later writes."""
         return {name: self[name].copy() for name in self._arrays}
+
+
+def _larger(array: Array, n_kept: int, n_wanted: int) -> Array:
+    """A zeroed array with the first rows of another and room for more than are wanted."""
+    row = array.shape[1:]
+    row_bytes = array.dtype.itemsize * math.prod(row)
+    rows = max(n_wanted, 2 * len(array))
+    reserved = None
+    if rows * row_bytes > _RESERVED_FROM_BYTES:
+        reserved = _reserved(max(_RESERVED_BYTES, 2 * rows * row_bytes))
+    if reserved is None:
+        grown = np.zeros((rows, *row), array.dtype)
+    else:
+        whole = len(reserved) // row_bytes
+        grown = np.frombuffer(reserved, array.dtype, whole * math.prod(row)).reshape(whole, *row)
+    grown[:n_kept] = array[:n_kept]
+    return grown
+
+
+def _reserved(n_bytes: int) -> mmap.mmap | None:
+    """Addresses without memory behind them yet; None where the system refuses that many."""
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
+    try:
+        reserved = mmap.mmap(-1, n_bytes, flags)
+    except OSError:
+        return None
+    # Random reads would miss the TLB at nearly every step, as `raw_memory.carve` has it.
+    reserved.madvise(mmap.MADV_HUGEPAGE)
+    return reserved

@@ -28,6 +28,20 @@ ACTIONS = st.lists(
 )
 
 
+def created_once(*parts: Sequence[Action]) -> list[list[Action]]:
+    """The actions, each post's first creation only: ids are never given twice."""
+    created: set[int] = set()
+    kept: list[list[Action]] = []
+    for part in parts:
+        kept.append([])
+        for action in part:
+            if action[0] != "create" or action[2] not in created:
+                kept[-1].append(action)
+            if action[0] == "create":
+                created.add(action[2])
+    return kept
+
+
 def event_of(clock: Clock, action: Action) -> Event:
     what, user, post, hours = action
     clock.now_ms = NOW_MS - hours * HOUR_MS + clock._last_id
@@ -71,7 +85,7 @@ def _small_slices() -> Iterator[None]:
 def run(early: Sequence[Action], between: Sequence[Action], late: Sequence[Action]) -> None:
     clock = Clock()
     first, second, third = (
-        [event_of(clock, action) for action in some] for some in (early, between, late)
+        [event_of(clock, action) for action in some] for some in created_once(early, between, late)
     )
     # Who engages again after the window counts twice, whenever it was that the first was forgotten.
     limits = replace(LIMITS, recent_ms=4 * DAY_MS)

@@ -1,5 +1,7 @@
 import numpy as np
+import pytest
 
+from actors.stores import columns as module
 from actors.stores.columns import Columns
 
 
@@ -24,3 +26,32 @@ def test_a_copy_is_safe_from_later_writes() -> None:
     copied = columns.copy()
     columns["ids"][0] = 9
     assert copied["ids"].tolist() == [0]
+
+
+def test_a_large_column_stays_where_it_is_and_takes_memory_as_it_fills() -> None:
+    columns = Columns({"ids": np.int64, "vectors": (np.float32, 3)})
+    columns.extend(1_000)
+    columns["ids"][:] = 7
+    columns.extend(200_000)
+    before = columns["ids"].ctypes.data, columns["vectors"].ctypes.data
+    for _ in range(10):
+        columns.extend(200_000)
+    assert (columns["ids"].ctypes.data, columns["vectors"].ctypes.data) == before
+    assert columns["ids"].sum() == 7_000
+    assert not columns["vectors"].any()
+    assert columns["vectors"].shape == (2_201_000, 3)
+    assert columns["vectors"].flags.carray
+    assert columns.memory_bytes == 2_201_000 * (8 + 12)
+
+
+def test_where_addresses_are_refused_columns_are_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("cannot allocate memory")
+
+    monkeypatch.setattr(module.mmap, "mmap", refuse)
+    columns = Columns({"ids": np.int64})
+    columns.extend(300_000)
+    columns["ids"][:] = 7
+    columns.extend(300_000)
+    assert columns["ids"].sum() == 7 * 300_000
+    assert len(columns["ids"]) == 600_000
