@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from cluster.artifacts import ArtifactStore
 from cluster.events import Kind
 from cluster.ingest import Ingest
@@ -59,6 +61,7 @@ def test_a_due_job_runs_again_until_it_is_interrupted(tmp_path: Path) -> None:
     artifacts = ArtifactStore(tmp_path / "artifacts")
     command = [str(Path(sys.executable).parent / "murmuration"), "train", "all"]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MURMURATION_")}
+    environment["PYTHONFAULTHANDLER"] = "1"
     # Whatever else runs on this machine is not this system.
     environment["MURMURATION_NAMESPACE"] = f"watched-{os.getpid()}"
     with subprocess.Popen(
@@ -76,7 +79,11 @@ def test_a_due_job_runs_again_until_it_is_interrupted(tmp_path: Path) -> None:
                 "Tweepcred was trained twice",
             )
             watching.send_signal(signal.SIGINT)
-            told, complained = watching.communicate(timeout=120)
+            try:
+                told, complained = watching.communicate(timeout=120)
+            except subprocess.TimeoutExpired:
+                watching.send_signal(signal.SIGABRT)  # It tells where every thread stands.
+                pytest.fail(f"it did not end: {watching.communicate(timeout=30)}")
         finally:
             watching.kill()
     assert watching.returncode == 0, complained
