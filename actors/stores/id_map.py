@@ -23,6 +23,11 @@ MAX_KEYS = 2**31 - 2
 GROWING_LOAD = 0.5
 PACKED_LOAD = 0.7
 _SMALLEST_CAPACITY = 16
+_GROWS_SLOWLY_FROM = 2**16
+"""Room for keys from which the next table is filled ahead, a part at each insertion."""
+_READY_FROM, _MOVED_PER_KEY = 0.75, 8
+"""Which share of the room is used when that begins; keys moved for each new one. The last
+quarter of the room is filled by as many as move the whole table twice."""
 # Keys are hashed and their slots fetched this many at a time before any is compared.
 _BLOCK = 128
 
@@ -30,7 +35,8 @@ _BLOCK = 128
 class IdMap:
     """Maps keys in 1 … 2^63−1 to 0, 1, 2, … in the order in which they first arrive.
 
-    `expected` pre-sizes the table; it grows by rehashing, and dense ids never change.
+    `expected` pre-sizes the table; it grows by rehashing, and dense ids never change. A large
+    table's successor is filled while it still has room, so that no insertion takes long.
     """
 
     def __init__(self, expected: int = 0) -> None:
@@ -39,6 +45,8 @@ class IdMap:
         self._slots: Slots
         self._keys: Ids
         self._slots, self._keys = _arrays(capacity)
+        self._next: tuple[Slots, Ids] | None = None
+        self._n_moved = 0
 
     def __len__(self) -> int:
         return self._size
@@ -56,7 +64,8 @@ class IdMap:
     @property
     def memory_bytes(self) -> int:
         """Bytes of both arrays, spare capacity included."""
-        return self._slots.nbytes + self._keys.nbytes
+        arrays = (self._slots, self._keys, *(self._next or ()))
+        return sum(array.nbytes for array in arrays)
 
     def get(self, keys: Ids) -> Dense:
         """Dense ids of `keys`, int32[n]; −1 where a key is absent."""
@@ -73,27 +82,42 @@ class IdMap:
         if len(keys) and int(keys.min()) < 1:
             raise ValueError(f"keys must be in 1 … 2^63-1, got {int(keys.min())}")
         found = np.empty(len(keys), np.int32)
-        done = 0
+        known, done = self._size, 0
         while True:
             done, self._size = _insert_many(self._slots, self._keys, self._size, keys, found, done)
             if done == len(keys):
-                return found
+                break
             self._grow()
+        room = len(self._keys)
+        if room >= _GROWS_SLOWLY_FROM and self._size > max(known, _READY_FROM * room):
+            self._move(_MOVED_PER_KEY * (self._size - known))
+        return found
+
+    def _move(self, n_keys: int) -> tuple[Slots, Ids]:
+        """Enter so many keys more into the next table."""
+        if self._next is None:
+            self._next, self._n_moved = _arrays(2 * len(self._slots)), 0
+        slots, keys = self._next
+        begin, end = self._n_moved, min(self._n_moved + n_keys, self._size)
+        keys[begin:end] = self._keys[begin:end]
+        fill_slots(slots, keys[begin:end], begin)
+        self._n_moved = end
+        return slots, keys
 
     def _grow(self) -> None:
-        # New arrays replace the old, which readers may still be probing.
-        capacity = 2 * len(self._slots)
         if self._size >= MAX_KEYS:
             raise OverflowError(f"an id map holds at most {MAX_KEYS} keys")
-        slots, keys = _arrays(capacity)
-        keys[: self._size] = self.keys
-        fill_slots(slots, keys[: self._size])
-        self._slots, self._keys = slots, keys
+        # New arrays replace the old, which readers may still be probing.
+        self._slots, self._keys = self._move(self._size)
+        self._next = None
 
 
 def _arrays(capacity: int) -> tuple[Slots, Ids]:
     """An empty table, and room for as many keys as it takes before it grows."""
     room = min(MAX_KEYS, int(capacity * GROWING_LOAD))
+    if room >= _GROWS_SLOWLY_FROM:
+        # Zero as the system gives it, page by page: to clear it here would take long at once.
+        return np.zeros(capacity, np.uint32), np.empty(room, np.int64)
     slots, keys = carve((capacity, np.uint32), (room, np.int64))
     slots[:] = 0
     return slots, keys
@@ -229,8 +253,8 @@ def _insert_many(
 
 
 @kernel
-def fill_slots(slots: Slots, keys: Ids) -> None:
-    """Enter distinct `keys` into an empty (zeroed) table: key i gets dense id i."""
+def fill_slots(slots: Slots, keys: Ids, first: Int) -> None:
+    """Enter distinct `keys`, none of them there yet: key i gets dense id `first` + i."""
     capacity = len(slots)
     tags = tag_mask(capacity)
     slots_at = slots.ctypes.data
@@ -249,4 +273,4 @@ def fill_slots(slots: Slots, keys: Ids) -> None:
                 at += 1
                 if at == capacity:
                     at = 0
-            slots[at] = (lows[i] & tags) | np.uint32(begin + i + 1)
+            slots[at] = (lows[i] & tags) | np.uint32(first + begin + i + 1)

@@ -217,7 +217,7 @@ def close(segment: Segment) -> Segment:
         slots, keys, offsets, entries, high = held[5 * side : 5 * side + 5]
         slots[:] = 0
         keys[:] = live_keys[side]
-        fill_slots(slots, keys)
+        fill_slots(slots, keys, 0)
         _rewrite(segment.row, side, offsets, entries, high, marks if side == LEFT else marks[:0])
         _describe(row, side, slots, keys, offsets, entries, high)
     row[BLOCK + LEFT * BLOCK_WIDTH + MARKS] = marks.ctypes.data
