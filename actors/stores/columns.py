@@ -1,20 +1,19 @@
 """Columns that grow: a struct of NumPy arrays with one length."""
 
 import math
-import mmap
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from actors.stores.raw_memory import reserve
+
 Array = npt.NDArray[Any]
 
 _RESERVED_FROM_BYTES = 2**20
 """A column that outgrows this is moved once more, to where it never has to be moved again."""
 _RESERVED_BYTES = 2**34
-_MAP_NORESERVE = 0x4000
-"""Linux's, which Python names from 3.13 on."""
 
 
 class Columns:
@@ -75,7 +74,7 @@ def _larger(array: Array, n_kept: int, n_wanted: int) -> Array:
     rows = max(n_wanted, 2 * len(array))
     reserved = None
     if rows * row_bytes > _RESERVED_FROM_BYTES:
-        reserved = _reserved(max(_RESERVED_BYTES, 2 * rows * row_bytes))
+        reserved = reserve(max(_RESERVED_BYTES, 2 * rows * row_bytes))
     if reserved is None:
         grown = np.zeros((rows, *row), array.dtype)
     else:
@@ -83,15 +82,3 @@ def _larger(array: Array, n_kept: int, n_wanted: int) -> Array:
         grown = np.frombuffer(reserved, array.dtype, whole * math.prod(row)).reshape(whole, *row)
     grown[:n_kept] = array[:n_kept]
     return grown
-
-
-def _reserved(n_bytes: int) -> mmap.mmap | None:
-    """Addresses without memory behind them yet; None where the system refuses that many."""
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
-    try:
-        reserved = mmap.mmap(-1, n_bytes, flags)
-    except OSError:
-        return None
-    # Random reads would miss the TLB at nearly every step, as `raw_memory.carve` has it.
-    reserved.madvise(mmap.MADV_HUGEPAGE)
-    return reserved

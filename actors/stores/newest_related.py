@@ -111,7 +111,7 @@ def _walk_abreast(
     walked: npt.NDArray[np.int32],
     lengths: Ids,
 ) -> None:
-    """Edges of a few owners, one step of every chain in turn: each waits for memory alone."""
+    """Edges of a few owners, one step of every chain in turn, so that waits for memory overlap."""
     at = np.full(len(owners), -1, np.int32)
     lengths[:] = 0
     on_the_way = 0

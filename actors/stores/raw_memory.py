@@ -1,7 +1,9 @@
 """What kernels need below NumPy: arrays at an address, prefetches, huge pages, store order."""
 
 import math
+import mmap
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,8 @@ from actors.stores.kernels import kernel
 Int = Any
 
 _CACHE_LINE_BYTES = 64
+_MAP_NORESERVE = 0x4000
+"""Linux's, which Python names from 3.13 on."""
 
 
 def carve(*shapes: tuple[Sequence[int] | int, npt.DTypeLike]) -> list[npt.NDArray[Any]]:
@@ -38,6 +42,21 @@ def carve(*shapes: tuple[Sequence[int] | int, npt.DTypeLike]) -> list[npt.NDArra
         piece = buffer[begin + at : begin + at + size]
         carved.append(piece.view(dtype).reshape(shape))
     return carved
+
+
+def reserve(n_bytes: int) -> mmap.mmap | None:
+    """Zeroed memory that the system gives when it is written, until then addresses alone.
+
+    None where the system refuses that many. Asks for huge pages, as NumPy does.
+    """
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
+    try:
+        reserved = mmap.mmap(-1, n_bytes, flags)
+    except OSError:
+        return None
+    with suppress(OSError):  # A kernel without huge pages: slower, and as good.
+        reserved.madvise(mmap.MADV_HUGEPAGE)
+    return reserved
 
 
 def _pointer(typing, address):  # type: ignore[no-untyped-def]

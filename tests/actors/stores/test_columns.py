@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from actors.stores import columns as module
+from actors.stores import raw_memory
 from actors.stores.columns import Columns
 
 
@@ -48,7 +48,7 @@ def test_where_addresses_are_refused_columns_are_copied(monkeypatch: pytest.Monk
     def refuse(*_: object) -> None:
         raise OSError("cannot allocate memory")
 
-    monkeypatch.setattr(module.mmap, "mmap", refuse)
+    monkeypatch.setattr(raw_memory.mmap, "mmap", refuse)
     columns = Columns({"ids": np.int64})
     columns.extend(300_000)
     columns["ids"][:] = 7
