@@ -33,8 +33,9 @@ SCHEMATHESIS := schemathesis==4.32.5
 demo: $(INSTALLED)  ## a world, its models and its timelines on this machine, in one command
 	@$(BIN)/murmuration demo $(ARGS)
 
+# A process for each of the cores up to four: each may take 3 GB of memory.
 test: $(INSTALLED)  ## the tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 fuzz: $(INSTALLED) $(FUZZER)/.installed  ## Schemathesis against what OpenAPI promises, some minutes
 	@$(BIN)/python -m tests.fuzz $(FUZZER)/bin/schemathesis $(ARGS)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -28,17 +29,23 @@ ACTIONS = st.lists(
 )
 
 
-def created_once(*parts: Sequence[Action]) -> list[list[Action]]:
-    """The actions, each post's first creation only: ids are never given twice."""
-    created: set[int] = set()
+def possible(*parts: Sequence[Action]) -> list[list[Action]]:
+    """The actions, each post created once, for ids are never given twice, and no post engaged
+    with before the hour of its creation, though what is heard of it may be heard before."""
+    created: dict[int, int] = {}
+    for what, _, post, hours in chain(*parts):
+        if what == "create":
+            created.setdefault(post, hours)
+    waiting = set(created)
     kept: list[list[Action]] = []
     for part in parts:
         kept.append([])
-        for action in part:
-            if action[0] != "create" or action[2] not in created:
-                kept[-1].append(action)
-            if action[0] == "create":
-                created.add(action[2])
+        for what, user, post, hours in part:
+            if what != "create":
+                kept[-1].append((what, user, post, min(hours, created.get(post, hours))))
+            elif post in waiting:
+                waiting.remove(post)
+                kept[-1].append((what, user, post, hours))
     return kept
 
 
@@ -85,7 +92,7 @@ def _small_slices() -> Iterator[None]:
 def run(early: Sequence[Action], between: Sequence[Action], late: Sequence[Action]) -> None:
     clock = Clock()
     first, second, third = (
-        [event_of(clock, action) for action in some] for some in created_once(early, between, late)
+        [event_of(clock, action) for action in some] for some in possible(early, between, late)
     )
     # Who engages again after the window counts twice, whenever it was that the first was forgotten.
     limits = replace(LIMITS, recent_ms=4 * DAY_MS)
