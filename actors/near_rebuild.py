@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _LOOK_EVERY_S = 5.0
 _RETRY_S = 300.0
+_IDLE_FOR_S = 1_800.0
+"""How long a build may take on time that nothing else wants. A core that is merely shared with
+it answers late: whoever wakes waits until its turn has ended."""
 _NICE = 10
+"""How it runs if that was not enough."""
 
 
 class BuildFailed(RuntimeError):
@@ -50,12 +54,14 @@ class NearRebuilds:
         *,
         look_every_s: float = _LOOK_EVERY_S,
         retry_s: float = _RETRY_S,
+        idle_for_s: float = _IDLE_FOR_S,
     ) -> None:
         self._vectors = vectors
         self._scratch = scratch
         self._rebuild_after = rebuild_after
         self._look_every_s = look_every_s
         self._retry_s = retry_s
+        self._idle_for_s = idle_for_s
         self._not_before = 0.0
         self._stop = threading.Event()
         self._building = threading.Lock()
@@ -121,7 +127,13 @@ class NearRebuilds:
 
     def _build(self, folder: Path) -> None:
         """Run `main` over a folder; raises `BuildFailed`."""
-        command = [sys.executable, "-m", "actors.near_rebuild", str(folder)]
+        try:
+            self._run_main(folder, _IDLE, self._idle_for_s)
+        except subprocess.TimeoutExpired:
+            self._run_main(folder, _SHARING, None)
+
+    def _run_main(self, folder: Path, policy: str, timeout_s: float | None) -> None:
+        command = [sys.executable, "-m", "actors.near_rebuild", str(folder), policy]
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         with open(folder / "errors", "w+b") as errors:
             with self._building:
@@ -135,7 +147,7 @@ class NearRebuilds:
                     env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
                 )
             try:
-                status = self._child.wait()
+                status = self._child.wait(timeout_s)
             finally:
                 with self._building:
                     if self._child.stdin:
@@ -151,12 +163,16 @@ class NearRebuilds:
 
 _VECTORS = "vectors.npy"
 _INDEX = "index.hnsw"
+_IDLE, _SHARING = "idle", "sharing"
 
 
 def main() -> None:
     """Build the index of the vectors in a folder; ends when the process that asked does."""
-    folder = Path(sys.argv[1])
-    os.nice(_NICE)
+    folder, policy = Path(sys.argv[1]), sys.argv[2]
+    if policy == _IDLE:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    else:
+        os.nice(_NICE)
     # Its end of the pipe closes however that process ends.
     threading.Thread(target=_end_with_input, daemon=True).start()
     build_base(folder / _INDEX, np.load(folder / _VECTORS, mmap_mode="r"))

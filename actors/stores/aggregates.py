@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from actors.stores.columns import Array
-from actors.stores.id_map import IdMap, hash_id
+from actors.stores.columns import Array, Columns
+from actors.stores.id_map import READY_FROM, IdMap, hash_id
 from actors.stores.kernels import kernel, writable
 from actors.stores.raw_memory import Int, prefetch
 from cluster.ids import Ids
@@ -74,12 +74,17 @@ class AggregateTable:
         self.max_rows = max(4, max_bytes // (8 * (self.n_slots + n_ids) + _ROW_BYTES))
         self.evicted = 0
         """Rows that had to go for others, ever."""
-        room = min(_FIRST_ROWS, self.max_rows)
         self._row_of_key = IdMap()
-        self._ids: Ids = np.zeros((room, n_ids), np.int64)
-        self._owners: Ids = np.zeros(room, np.int64)
-        self._last_ms: Ids = np.zeros(room, np.int64)
-        self._values: Float64s = np.zeros((room, self.n_slots))
+        self._rows = Columns(
+            {
+                "ids": (np.int64, n_ids),
+                "owner_ids": np.int64,
+                "last_ms": np.int64,
+                "values": (np.float64, self.n_slots),
+            },
+            capacity=_FIRST_ROWS,
+            max_rows=self.max_rows,
+        )
 
     def __len__(self) -> int:
         return len(self._row_of_key)
@@ -87,8 +92,7 @@ class AggregateTable:
     @property
     def memory_bytes(self) -> int:
         """Memory held, spare capacity included."""
-        arrays = (self._ids, self._owners, self._last_ms, self._values)
-        return self._row_of_key.memory_bytes + sum(array.nbytes for array in arrays)
+        return self._row_of_key.memory_bytes + self._rows.memory_bytes
 
     def add(
         self, ids: tuple[Ids, ...], owner_ids: Ids, times_ms: Ids, additions: Additions
@@ -103,7 +107,7 @@ class AggregateTable:
         while begin < len(keys):
             rows, end = self._rows_for(keys, ids, owner_ids, begin)
             _add(
-                *(self._values, self._last_ms, rows, times_ms),
+                *(self._rows["values"], self._rows["last_ms"], rows, times_ms),
                 *additions,
                 np.array([begin, end, self._max_age_ms]),
                 self._half_lives_ms,
@@ -115,7 +119,8 @@ class AggregateTable:
         """The rows of n tuples as of `now_ms`, float32 (n, n_slots); of unknown ones zeros."""
         found = np.empty((len(ids[0]), self.n_slots), np.float32)
         _read(
-            *(self._values, self._last_ms, self._row_of_key.get(tuple_keys(*ids))),
+            *(self._rows["values"], self._rows["last_ms"]),
+            self._row_of_key.get(tuple_keys(*ids)),
             np.array([now_ms, self._max_age_ms]),
             self._half_lives_ms,
             found,
@@ -124,19 +129,13 @@ class AggregateTable:
 
     def expire(self, now_ms: int) -> None:
         """Drop rows that are too old, once they are a quarter of all."""
-        old = now_ms - self._last_ms[: len(self)] >= self._max_age_ms
+        old = now_ms - self._rows["last_ms"] >= self._max_age_ms
         if 4 * int(old.sum()) >= max(len(self), 1):
-            self._keep(np.flatnonzero(~old))
+            self._keep(~old)
 
     def rows(self) -> dict[str, Array]:
         """A copy of all rows: `ids` (n, k), `owner_ids`, `last_ms` (n,), `values` (n, n_slots)."""
-        n = len(self)
-        return {
-            "ids": self._ids[:n].copy(),
-            "owner_ids": self._owners[:n].copy(),
-            "last_ms": self._last_ms[:n].copy(),
-            "values": self._values[:n].copy(),
-        }
+        return self._rows.copy()
 
     def merge(self, rows: Mapping[str, Array]) -> None:
         """Add what `rows` gave: what two tables counted by the same ids is counted together."""
@@ -147,7 +146,7 @@ class AggregateTable:
         while begin < len(keys):
             at, end = self._rows_for(keys, ids, owners, begin)
             _merge(
-                *(self._values, self._last_ms, at, times_ms, values),
+                *(self._rows["values"], self._rows["last_ms"], at, times_ms, values),
                 np.array([begin, end, self._max_age_ms]),
                 self._half_lives_ms,
                 self._largest,
@@ -170,14 +169,13 @@ class AggregateTable:
         rows = np.empty(len(keys), np.int32)
         rows[begin:end] = self._row_of_key.get_or_insert(keys[begin:end])
         if len(self) > known:
-            self._reserve(len(self))
+            self._rows.extend(len(self) - known)
             # Backwards, so that the first of several with one key is what stays.
             fresh = (begin + np.flatnonzero(rows[begin:end] >= known))[::-1]
             for column, values in enumerate(ids):
-                self._ids[rows[fresh], column] = values[fresh]
-            self._owners[rows[fresh]] = owner_ids[fresh]
-            self._last_ms[known : len(self)] = _NEVER
-            self._values[known : len(self)] = 0
+                self._rows["ids"][rows[fresh], column] = values[fresh]
+            self._rows["owner_ids"][rows[fresh]] = owner_ids[fresh]
+            self._rows["last_ms"][known:] = _NEVER
         return rows, end
 
     def _room_until(self, keys: Ids, begin: int) -> int:
@@ -189,29 +187,21 @@ class AggregateTable:
 
     def _evict(self) -> None:
         """Keep the rows used last; of those used at one instant, the ones of higher keys."""
-        n = len(self)
-        n_gone = n - int(KEPT_SHARE * n)
-        order = np.lexsort((self._row_of_key.keys, self._last_ms[:n]))
+        last_ms = self._rows["last_ms"]
+        n_gone = len(self) - int(KEPT_SHARE * len(self))
+        oldest_kept = np.partition(last_ms, n_gone)[n_gone]
+        kept = last_ms > oldest_kept
+        tied = np.flatnonzero(last_ms == oldest_kept)
+        n_tied_gone = n_gone - (len(self) - int(kept.sum()) - len(tied))
+        kept[tied[np.argsort(self._row_of_key.keys[tied])[n_tied_gone:]]] = True
         self.evicted += n_gone
-        self._keep(np.sort(order[n_gone:]))
+        self._keep(kept)
 
-    def _keep(self, rows: Ids) -> None:
-        keys = self._row_of_key.keys[rows]
-        self._row_of_key = IdMap(len(keys))
+    def _keep(self, kept: npt.NDArray[np.bool_]) -> None:
+        keys = self._row_of_key.keys[self._rows.keep(kept)]
+        # As many rows as there were will be wanted again, and no larger map got ready for them.
+        self._row_of_key = IdMap(int(len(kept) / READY_FROM) + 1)
         self._row_of_key.get_or_insert(keys)
-        m = len(rows)
-        for held in (self._ids, self._owners, self._last_ms, self._values):
-            held[:m] = held[rows]
-
-    def _reserve(self, n: int) -> None:
-        if n <= len(self._last_ms):
-            return
-        room = min(self.max_rows, max(n, 2 * len(self._last_ms)))
-        for name in ("_ids", "_owners", "_last_ms", "_values"):
-            held = getattr(self, name)
-            grown = np.zeros((room, *held.shape[1:]), held.dtype)
-            grown[: len(held)] = held
-            setattr(self, name, grown)
 
 
 def tuple_keys(*ids: Ids) -> Ids:

@@ -1,6 +1,7 @@
 """Columns that grow: a struct of NumPy arrays with one length."""
 
 import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,15 +24,22 @@ class Columns:
     second. A large column has addresses for as much as it may ever hold instead; the system
     gives memory to those that were written, and they read as zero before.
 
-    `spec` maps a name to a dtype, or to (dtype, width) for a matrix with `width` columns.
+    `spec` maps a name to a dtype, or to (dtype, width) for a matrix with `width` columns. No
+    memory is taken for more than `max_rows`.
     """
 
-    def __init__(self, spec: Mapping[str, Any], capacity: int = 1024) -> None:
+    def __init__(
+        self, spec: Mapping[str, Any], capacity: int = 1024, max_rows: int = sys.maxsize
+    ) -> None:
         self._n = 0
+        self._max_rows = max_rows
+        self._most = 0
         self._arrays: dict[str, Array] = {}
+        self._reserved: set[str] = set()
         for name, kind in spec.items():
             dtype, width = kind if isinstance(kind, tuple) else (kind, 0)
-            shape = (capacity, width) if width else (capacity,)
+            rows = min(capacity, max_rows)
+            shape = (rows, width) if width else (rows,)
             self._arrays[name] = np.zeros(shape, dtype)
 
     def __len__(self) -> int:
@@ -48,9 +56,9 @@ class Columns:
 
     @property
     def memory_bytes(self) -> int:
-        """Memory held, the unused part of small columns included."""
+        """Memory held: of columns with addresses to spare, what was ever used."""
         return sum(
-            min(array.nbytes, max(self[name].nbytes, _RESERVED_FROM_BYTES))
+            array[: self._most].nbytes if name in self._reserved else array.nbytes
             for name, array in self._arrays.items()
         )
 
@@ -59,26 +67,44 @@ class Columns:
         start, self._n = self._n, self._n + n_rows
         for name, array in self._arrays.items():
             if self._n > len(array):
-                self._arrays[name] = _larger(array, start, self._n)
+                self._arrays[name] = self._larger(name, array, start)
+            if start < self._most:
+                self._arrays[name][start : self._n] = 0
+        self._most = max(self._most, self._n)
         return slice(start, self._n)
+
+    def keep(self, kept: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+        """Keep the rows (len,) that are true; returns which row each of the left now was.
+
+        The last ones take the places of those that go: as few as can be are moved.
+        """
+        n_kept = int(kept.sum())
+        rows = np.arange(n_kept)
+        holes = np.flatnonzero(~kept[:n_kept])
+        rows[holes] = n_kept + np.flatnonzero(kept[n_kept:])
+        for array in self._arrays.values():
+            array[holes] = array[rows[holes]]
+        self._n = n_kept
+        return rows
 
     def copy(self) -> dict[str, Array]:
         """A copy of every column, safe from later writes."""
         return {name: self[name].copy() for name in self._arrays}
 
-
-def _larger(array: Array, n_kept: int, n_wanted: int) -> Array:
-    """A zeroed array with the first rows of another and room for more than are wanted."""
-    row = array.shape[1:]
-    row_bytes = array.dtype.itemsize * math.prod(row)
-    rows = max(n_wanted, 2 * len(array))
-    reserved = None
-    if rows * row_bytes > _RESERVED_FROM_BYTES:
-        reserved = reserve(max(_RESERVED_BYTES, 2 * rows * row_bytes))
-    if reserved is None:
-        grown = np.zeros((rows, *row), array.dtype)
-    else:
-        whole = len(reserved) // row_bytes
-        grown = np.frombuffer(reserved, array.dtype, whole * math.prod(row)).reshape(whole, *row)
-    grown[:n_kept] = array[:n_kept]
-    return grown
+    def _larger(self, name: str, array: Array, n_kept: int) -> Array:
+        """A zeroed array with the first rows of another and room for more than are wanted."""
+        row = array.shape[1:]
+        row_bytes = array.dtype.itemsize * math.prod(row)
+        rows = max(self._n, min(2 * len(array), self._max_rows))
+        reserved = None
+        if rows * row_bytes > _RESERVED_FROM_BYTES:
+            reserved = reserve(max(_RESERVED_BYTES, 2 * rows * row_bytes))
+        if reserved is None:
+            grown = np.zeros((rows, *row), array.dtype)
+        else:
+            whole = len(reserved) // row_bytes
+            flat = np.frombuffer(reserved, array.dtype, whole * math.prod(row))
+            grown = flat.reshape(whole, *row)
+            self._reserved.add(name)
+        grown[:n_kept] = array[:n_kept]
+        return grown

@@ -25,7 +25,7 @@ PACKED_LOAD = 0.7
 _SMALLEST_CAPACITY = 16
 _GROWS_SLOWLY_FROM = 2**16
 """Room for keys from which the next table is filled ahead, a part at each insertion."""
-_READY_FROM, _MOVED_PER_KEY = 0.75, 8
+READY_FROM, _MOVED_PER_KEY = 0.75, 8
 """Which share of the room is used when that begins; keys moved for each new one. The last
 quarter of the room is filled by as many as move the whole table twice."""
 # Keys are hashed and their slots fetched this many at a time before any is compared.
@@ -89,7 +89,7 @@ class IdMap:
                 break
             self._grow()
         room = len(self._keys)
-        if room >= _GROWS_SLOWLY_FROM and self._size > max(known, _READY_FROM * room):
+        if room >= _GROWS_SLOWLY_FROM and self._size > max(known, READY_FROM * room):
             self._move(_MOVED_PER_KEY * (self._size - known))
         return found
 

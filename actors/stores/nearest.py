@@ -20,6 +20,7 @@ Keep = Callable[[Ids], npt.NDArray[np.bool_]]
 """Which of some ids may be answered."""
 
 _MAX_OVERFETCH = 16
+_COPIED_AT_ONCE = 10_000
 
 
 class NearestIndex:
@@ -121,11 +122,13 @@ class NearestIndex:
             live = delta.live_rows()
             ids, rows = delta.ids[live], delta.rows[live]
             kept = np.flatnonzero(~hidden)
-        return (
-            np.concatenate([base.ids[kept], ids]),
-            np.concatenate([base.vectors(kept), rows]),
-            mark,
-        )
+        vectors = np.empty((len(kept) + len(ids), base.dimension), np.float32)
+        # A part at a time: NumPy lets no other thread run while it copies.
+        for begin in range(0, len(kept), _COPIED_AT_ONCE):
+            part = kept[begin : begin + _COPIED_AT_ONCE]
+            vectors[begin : begin + len(part)] = base.vectors(part)
+        vectors[len(kept) :] = rows
+        return np.concatenate([base.ids[kept], ids]), vectors, mark
 
     def swap(self, base: HnswBase, mark: int | None = None) -> None:
         """Search another base from now on.
@@ -135,16 +138,20 @@ class NearestIndex:
         """
         if base.dimension != self.dimension:
             raise ValueError(f"a base of dimension {base.dimension}: expected {self.dimension}")
+        # Bases never change, so that the search for one's ids in another needs no lock.
+        replaced = self._base
+        rows = replaced.rows_of(base.ids) if mark is not None else np.empty(0, np.int64)
+        of_base = np.flatnonzero(rows >= 0)
         with self._lock:
+            if self._base is not replaced:
+                raise RuntimeError("two swaps at once")
             delta, fresh = self._delta, _Delta(base.dimension)
             hidden = np.zeros(len(base), np.bool_)
             if mark is not None:
                 # What the new base has and this index lacks was removed after the export.
-                known = delta.rows_of(base.ids) >= 0
-                rows = self._base.rows_of(base.ids)
-                of_base = rows >= 0
-                known[of_base] |= ~self._hidden[rows[of_base]]
-                hidden = ~known
+                hidden[:] = True
+                hidden[of_base] = self._hidden[rows[of_base]]
+                hidden[_known_rows(base, delta.ids[delta.live_rows()])] = False
                 later = delta.live_rows(mark)
                 fresh = _Delta(base.dimension, 2 * len(later) + 16)
                 fresh.append(delta.ids[later], delta.rows[later], delta.stamps[later])

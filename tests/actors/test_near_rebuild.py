@@ -20,8 +20,17 @@ def kind_of(clock: Clock) -> VectorsKind:
     return kind
 
 
-def rebuilds(kind: VectorsKind, folder: Path, after: int) -> NearRebuilds:
-    return NearRebuilds(lambda: kind, folder / "near", after, look_every_s=0.01, retry_s=0.05)
+def rebuilds(
+    kind: VectorsKind, folder: Path, after: int, idle_for_s: float = 300.0
+) -> NearRebuilds:
+    return NearRebuilds(
+        lambda: kind,
+        folder / "near",
+        after,
+        look_every_s=0.01,
+        retry_s=0.05,
+        idle_for_s=idle_for_s,
+    )
 
 
 def is_running(pid: int) -> bool:
@@ -53,6 +62,18 @@ def test_an_index_is_built_by_another_process_and_swapped_in(tmp_path: Path) -> 
         one.stop()
     apply([kind], [like(clock, USERS[5], post, Kind.UNFAVOURITE) for post in POSTS[:3]])
     assert kind.sizes()["vectors"] == len(POSTS)
+
+
+def test_where_nothing_is_idle_it_is_built_on_a_share(tmp_path: Path) -> None:
+    kind = kind_of(Clock())
+    one = rebuilds(kind, tmp_path, after=5, idle_for_s=0.0)
+    one.start()
+    try:
+        wait_for(lambda: one.built or one.failure)
+        assert one.status() == {"built": 1, "failed": 0, "failure": None}
+        assert kind.sizes()["vectors_one_by_one"] == 0
+    finally:
+        one.stop()
 
 
 def test_few_vectors_are_no_reason(tmp_path: Path) -> None:
