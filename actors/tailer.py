@@ -196,9 +196,10 @@ class Tailer:
 
         def write() -> None:
             try:
-                os.nice(_WRITER_YIELDS)  # Of this thread alone: questions go first.
+                # In the place of applying events, which wait for it.
                 copy = snapshot.capture(self._state, self.positions)
                 captured.set()
+                os.nice(_WRITER_YIELDS)  # Of this thread alone: questions go first.
                 folder = snapshot.write(copy, self._snapshots)
                 self.last_snapshot = folder.name
                 snapshot.prune(self._snapshots, self._state.settings.shards.snapshots_kept)

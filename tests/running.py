@@ -111,9 +111,9 @@ def wait_until(holds: Callable[[], bool], timeout_s: float, what: str) -> None:
         time.sleep(0.05)
 
 
-def ray_processes() -> list[str]:
-    """Command lines of Ray's and HAProxy's processes on this machine."""
-    found = []
+def ray_processes() -> dict[int, str]:
+    """Ray's and HAProxy's processes on this machine: pid → command line."""
+    found = {}
     for name in os.listdir("/proc"):
         if name.isdecimal():
             try:
@@ -121,5 +121,5 @@ def ray_processes() -> list[str]:
             except OSError:
                 continue
             if any(word in line for word in ("gcs_server", "raylet", "ray::", "haproxy")):
-                found.append(line)
+                found[int(name)] = line
     return found

@@ -6,6 +6,8 @@ import pytest
 
 from tests.running import RunningSystem, listens, ray_processes
 
+HAPROXY_PORTS = (8404, 9101)
+"""Of its statistics and its metrics."""
 SETTINGS = {
     "MURMURATION_HEAVY_RANKER__HOME": "deployment",
     "MURMURATION_TRAINING__TRUST_AND_SAFETY__CANDIDATES": '["linear"]',
@@ -25,15 +27,16 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSystem]:
     """Nothing of it is left behind."""
     folder = tmp_path_factory.mktemp("system")
     running = RunningSystem(folder, **SETTINGS)
+    before = ray_processes()
+    ports = [port for port in HAPROXY_PORTS if not listens(port)]
     try:
         # A system that does not come up leaves processes behind as well.
         running.cli("up")
         yield running
     finally:
         running.cli("down")
-        assert not listens(running.port)
-        mine = str(running.folder)
-        assert not [line for line in ray_processes() if mine in line]
+        assert not [port for port in (running.port, *ports) if listens(port)]
+        assert [line for pid, line in ray_processes().items() if pid not in before] == []
 
 
 @pytest.fixture(scope="package")
