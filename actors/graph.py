@@ -118,6 +118,9 @@ class ViewerContext:
     affine_ids: Ids
     affinities: npt.NDArray[np.float32]
     """Decayed engagement with the author of the same place in `affine_ids`."""
+    cut: bool = False
+    """Whether there are more `blocks`, `blocked_by` or `mutes` than are told: then they are whole
+    for `follows` and `affine_ids` only, and others must be asked about (`timeline.hidden`)."""
 
     @cached_property
     def followed(self) -> Ids:
@@ -143,6 +146,14 @@ class ViewerContext:
         return np.setdiff1d(self.follows, self.hidden_ids)
 
 
+class Hidden(NamedTuple):
+    """Who of given users stands behind a block or a mute of one viewer; each sorted."""
+
+    blocks: Ids
+    blocked_by: Ids
+    mutes: Ids
+
+
 class Feedback(NamedTuple):
     """Negative feedback of one viewer that stands, arrays of shape (n,)."""
 
@@ -164,6 +175,7 @@ class GraphKind:
         self.blocks = Relations()
         self.blocked_by = Relations()
         self.mutes = Relations()
+        self._hiding = (self.blocks, self.blocked_by, self.mutes)
         self.topics = Relations()
         self.engaged, self.engaged_by = EngagementTies(), EngagementTies()
         self.two_hop = TwoHop(self.follows, followers, self.engaged, self.engaged_by)
@@ -249,17 +261,17 @@ class GraphKind:
         served = views.ids[~shown & (views.times_ms >= now_ms - windows.served_ms)]
         hidden_posts, hidden_authors = self._negative(viewer_id, now_ms)
         affine_ids, affinities = self.affinities(viewer_id, now_ms)
-        blocks, _ = self.blocks.others(viewer_id)
-        blocked_by, _ = self.blocked_by.others(viewer_id)
-        mutes, _ = self.mutes.others(viewer_id)
+        hidden = Hidden(*(np.sort(of.others(viewer_id)[0]) for of in self._hiding))
+        cut = sum(map(len, hidden)) < sum(int(of.degrees(one)[0]) for of in self._hiding)
+        if cut:
+            near = self.hidden(viewer_id, np.concatenate([follows, affine_ids]))
+            hidden = Hidden(*map(np.union1d, hidden, near))
         return ViewerContext(
             known=row >= 0 or bool(len(follows) or len(affine_ids) or len(views.ids)),
             gone=bool(self._users.gone(one)[0]),
             language=self._users.language_of(row) if row >= 0 else "",
             follows=follows,
-            blocks=np.sort(blocks),
-            blocked_by=np.sort(blocked_by),
-            mutes=np.sort(mutes),
+            **hidden._asdict(),
             seen_ids=seen_ids,
             seen_author_ids=views.author_ids[recent][first],
             served_ids=np.unique(served),
@@ -267,7 +279,22 @@ class GraphKind:
             hidden_author_ids=hidden_authors,
             affine_ids=affine_ids,
             affinities=affinities,
+            cut=cut,
         )
+
+    def hidden(self, viewer_id: int, user_ids: Ids) -> Hidden:
+        """Who of these users stands behind a block or a mute of the viewer, of however many."""
+        user_ids = np.unique(user_ids)
+        viewer = np.full(len(user_ids), viewer_id, np.int64)
+        return Hidden(*(user_ids[of.holds(viewer, user_ids)] for of in self._hiding))
+
+    def hides(self, user_id: int, other_ids: Ids) -> npt.NDArray[np.bool_]:
+        """Between which others (n,) and a user a block or a mute of the user's stands."""
+        one, hidden = np.array([user_id], np.int64), np.zeros(len(other_ids), bool)
+        for relation in self._hiding:
+            if relation.degrees(one)[0]:
+                hidden |= relation.holds(np.full(len(other_ids), user_id, np.int64), other_ids)
+        return hidden
 
     def last_served_ms(self, viewer_id: int, since_ms: int) -> int:
         """When anything was served to a viewer last, since `since_ms`; 0 where nothing was."""

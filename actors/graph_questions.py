@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -57,14 +58,13 @@ class AskLeft:
         if EdgeType.SIMILAR_TO in self.types:
             similar = _similar(state, self.version, np.array([self.source_id], np.int64))
         preferred, preferences = graph.affinities(self.source_id, self.now_ms)
-        hiding = (graph.blocks, graph.blocked_by, graph.mutes)
         return graph.two_hop.left(
             self.source_id,
             self.types,
             limit=self.limit,
             preferred_ids=preferred,
             preferences=preferences,
-            hidden_ids=np.concatenate([one.others(self.source_id)[0] for one in hiding]),
+            hides=partial(graph.hides, self.source_id),
             similar=similar,
         )
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from actors.features.age_decay import AgeDecay
 from actors.features.reputation import Reputations
-from actors.graph import ViewerContext
+from actors.graph import Hidden, ViewerContext
 from actors.posts import FoundInNetwork, FoundPosts
 from actors.state import ShardState
 from actors.stores.proof_ranking import Proofs
@@ -27,6 +27,18 @@ class AskContext:
     def answer(self, state: ShardState) -> ViewerContext:
         """See `GraphKind.context`."""
         return state.graph.context(self.viewer_id, self.now_ms, self.max_follows, self.max_seen)
+
+
+@dataclass(frozen=True)
+class AskHidden:
+    """Who of given users is hidden from a viewer; for the viewer's own shard."""
+
+    viewer_id: int
+    user_ids: Ids
+
+    def answer(self, state: ShardState) -> Hidden:
+        """See `GraphKind.hidden`."""
+        return state.graph.hidden(self.viewer_id, self.user_ids)
 
 
 @dataclass(frozen=True)

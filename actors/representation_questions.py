@@ -5,6 +5,7 @@ it answered; what is asked after it names that version.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -62,7 +63,7 @@ class AskUser:
             limit=MAX_LISTED,
             preferred_ids=preferred,
             preferences=preferences,
-            hidden_ids=hidden_ids,
+            hides=partial(graph.hides, self.user_id),
         )
         found = representations_of(models, one)
         named = bool(state.users.rows_of(one)[0] >= 0) or len(listed.ids) + len(hidden_ids) > 0

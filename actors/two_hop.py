@@ -12,7 +12,7 @@ its 15 pairs were always zero; here they are as live as the shard. Who is simila
 that events make: a question names the version of the representations that say so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
@@ -202,22 +202,22 @@ class TwoHop:
         limit: int = MAX_LEFT,
         preferred_ids: Ids | None = None,
         preferences: npt.NDArray[np.floating] | None = None,
-        hidden_ids: Ids | None = None,
+        hides: Callable[[Ids], npt.NDArray[np.bool_]] | None = None,
         similar: Similar | None = None,
     ) -> LeftLists:
         """The source's lists, each cut to its first `limit`; for the source's own shard.
 
         By preference (real-graph score or affinity, 0 for who is not in `preferred_ids`,
         which is sorted), then newest follow, most engagements or likest first, then id.
-        Without those of `hidden_ids`, who are not to be named. `similar` are the accounts
+        Without those whom it `hides`, who are not to be named. `similar` are the accounts
         similar to the source; without them that list is empty.
         """
         parts: list[tuple[Ids, npt.NDArray[np.float64], Ids, EdgeType]] = []
         degrees: dict[EdgeType, int] = {}
         for kind in dict.fromkeys(types):
             ids, second = self._list(source_id, kind, similar)
-            if hidden_ids is not None and len(hidden_ids):
-                shown = ~np.isin(ids, hidden_ids)
+            if hides is not None:
+                shown = ~hides(ids)
                 ids, second = ids[shown], second[shown]
             scores = _scores_of(ids, preferred_ids, preferences)
             best = np.lexsort((ids, -second, -scores))[:limit]

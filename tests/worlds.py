@@ -145,6 +145,14 @@ def states_of(
     return states
 
 
+def cut_lists(states: Sequence[ShardState]) -> None:
+    """Have lists of blocks and mutes name nobody, as if all on them were beyond `MAX_SCAN`."""
+    nobody = np.empty(0, np.int64)
+    for state in states:
+        for relation in (state.graph.blocks, state.graph.blocked_by, state.graph.mutes):
+            relation.others = lambda *_: (nobody, nobody)  # type: ignore[method-assign]
+
+
 def replaced_posts(events: Sequence[Event]) -> set[int]:
     """Posts that edits replaced, as the post table says, whose tests ask which edit wins."""
     table = states_of(events)[0].posts.table

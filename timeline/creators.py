@@ -18,6 +18,7 @@ from timeline import filters, late_filters
 from timeline.candidates import NONE, Candidates, Floats, concatenate, from_found
 from timeline.feedback_fatigue import not_fatigued, not_reported
 from timeline.findings import Finding
+from timeline.hidden import learn_hidden_authors
 from timeline.query import Query
 from timeline.visibility import all_at, judge
 from timeline.visibility_actions import Level
@@ -83,6 +84,7 @@ def preview(query: Query, found: Creators) -> tuple[int, int] | None:
     """
     if not len(found.posts):
         return None
+    learn_hidden_authors(query, found.posts)
     # The original has a safety level of its own for previews, whose rules are not told.
     marks = found.posts.marks & ~np.uint16(Mark.EXCLUSIVE)
     posts = replace(found.posts, marks=marks)

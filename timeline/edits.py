@@ -16,6 +16,7 @@ from actors.shown_questions import AskEdited, AskServedLately, EditedPosts, Serv
 from cluster.ids import Ids
 from timeline import filters
 from timeline.candidates import NONE, Candidates, Mask, concatenate, from_found
+from timeline.hidden import learn_hidden_authors
 from timeline.linked import may_see
 from timeline.query import Query
 
@@ -87,6 +88,7 @@ def replacements(
     if not parts:
         return NOTHING_REPLACED
     found = Replacements(np.concatenate(old_ids), concatenate(parts))
+    learn_hidden_authors(query, found.posts)
     own = found.posts.author_ids == query.viewer_id
     kept = filters.known(query, found.posts) & may_see(query, found.posts)
     found = found.take(kept & (own | ~np.concatenate(muted)))

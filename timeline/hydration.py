@@ -12,14 +12,17 @@ from actors.posts import FoundPosts
 from actors.questions import AskContext, AskGone, AskPosts
 from actors.ranker import NO_RANKER, Ranker
 from actors.router import shards_of
+from actors.scored_posts import NOTHING_SCORED
 from actors.state import Failed, Question
 from actors.stores.columns import Array
-from actors.tastes import AskTastes, seeding
+from actors.tastes import AskTastes, Tastes, seeding
 from actors.viewer_questions import AskScored
 from actors.viewer_state import AskViewerState
+from cluster.ids import Ids
 from timeline.candidates import N_POST_FEATURES, Candidates, Mask, first_copies
 from timeline.edits import of_served_lately
 from timeline.facts_ahead import write_facts
+from timeline.hidden import learn_hidden
 from timeline.query import Query
 from timeline.ranker_inputs import viewer_question
 from timeline.sources import first_questions
@@ -80,14 +83,21 @@ def fetch_viewer(
     told = zip(questions[n_own:], reply.answers[n_own:], strict=True)
     # Of what failed a source asks again, and says so if it is in vain.
     query.told = {type(q): (q, answer) for q, answer in told if not isinstance(answer, Failed)}
-    if use_cache and not isinstance(reply.answers[3], Failed):
-        query.cached = usable(query, reply.answers[3])
+    cached = reply.answers[3] if use_cache else None
+    cached = NOTHING_SCORED if cached is None or isinstance(cached, Failed) else cached
+    learn_hidden(query, *_tasted(query.tastes), cached.author_ids)
+    query.cached = usable(query, cached)
     query.versions = {LIGHT_RANKER: query.fallback_version} | {
         name: reply.active[name] for name in _KEPT_TO if name in reply.active
     }
     if not query.viewer.known:
         query.reason = "cold_start"
     return not query.viewer.gone
+
+
+def _tasted(tastes: Tastes) -> list[Ids]:
+    """Users who lead to candidates, and may be named as the reason."""
+    return [tastes.affine_ids, *(of.author_ids for of in tastes.signals.values())]
 
 
 def _of_a_page(query: Query) -> list[Question]:
@@ -115,6 +125,7 @@ def complete(query: Query, candidates: Candidates) -> Candidates:
     # What a source did not know to be a repost costs one more wave.
     found_reposts = unknown & (columns["repost_of_ids"] > 0)
     _learn(query, columns, np.zeros_like(unknown), found_reposts)
+    learn_hidden(query, columns["author_ids"], columns["linked_author_ids"])
     viewer = query.viewer
     columns["features"][:, N_POST_FEATURES:_N_WITH_VIEWER] = viewer_features(
         columns["author_ids"],

@@ -28,6 +28,7 @@ from timeline.edits import (
 )
 from timeline.filters import not_served
 from timeline.heuristics import rescore
+from timeline.hidden import learn_hidden_authors
 from timeline.late_filters import has_social_context, not_ancestor
 from timeline.linked import (
     Link,
@@ -196,6 +197,7 @@ def _fetch(levels: LevelsOf, query: Query, candidates: Candidates) -> Candidates
     """Ask for the facts of candidates, beside those of the rounds before."""
     asked = edit_questions(query) if query.page_facts is None else {}
     linked = linked_posts(query, candidates, asked)
+    learn_hidden_authors(query, linked.posts)
     hidden = barred(query, linked)
     unheard = _unheard(query, linked)
     context, reposted_removed, quoted_removed = _judged(levels, query, linked, unheard)

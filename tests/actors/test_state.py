@@ -75,7 +75,7 @@ def test_the_context_of_a_viewer() -> None:
             "served_ids": [11],
             "hidden_post_ids": [14, 15],
         },
-        **{"hidden_author_ids": [OTHER]},
+        **{"hidden_author_ids": [OTHER], "cut": False},
     }
     nobody = context(state, 999)
     assert not nobody["known"]

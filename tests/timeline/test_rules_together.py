@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from actors.state import ShardState
 from cluster.events import Kind
-from tests.worlds import USERS, Clock, Event, apply, empty_states, timelines_of
+from tests.worlds import USERS, Clock, Event, apply, cut_lists, empty_states, timelines_of
 from timeline.pages import Item, Page
 from timeline.presented import ShownPost
 from timeline.timelines import Asked, Timelines
@@ -221,11 +221,22 @@ class Truth:
 class Run:
     """Two shards that hear of a story bit by bit, and a client who walks through a timeline."""
 
-    def __init__(self, product: str, limit: int, arriving: Sequence[Event], now_ms: int) -> None:
+    def __init__(
+        self,
+        product: str,
+        limit: int,
+        arriving: Sequence[Event],
+        now_ms: int,
+        *,
+        cut: bool = False,
+    ) -> None:
+        """With `cut` nobody is named on the viewer's lists of blocks and mutes."""
         self.product, self._limit = product, limit
         self._waiting, self._arrived = list(arriving), [*_begin()]
         self._clock = Clock(now_ms)
         self._states: list[ShardState] = empty_states(2)
+        if cut:
+            cut_lists(self._states)
         self._timelines: Timelines = timelines_of(self._states)
         self._offset = 0
         self._tell(self._arrived)
@@ -378,6 +389,8 @@ def walked(
     steps: Sequence[Any],
     limit: int,
     shuffle: Callable[[list[Any]], None],
+    *,
+    cut: bool = False,
 ) -> Run:
     """A run through a story whose happenings were mixed, and whose events came in any order."""
     happenings = [happening for part in told for happening in part]
@@ -387,7 +400,7 @@ def walked(
         story.tell(*happening)
     arriving = list(story.events)
     shuffle(arriving)
-    run = Run(product, limit, arriving, story.clock.now_ms)
+    run = Run(product, limit, arriving, story.clock.now_ms, cut=cut)
     run.arrive(len(arriving) // 2)
     run.ask()
     for step in steps:
@@ -398,17 +411,38 @@ def walked(
     return run
 
 
+@pytest.mark.parametrize("product", ["for_you", "following"])
+def test_no_rule_is_broken_where_no_list_of_blocks_and_mutes_names_anybody(product: str) -> None:
+    dropped: set[str] = set()
+    for seed in range(12):
+        run = walked_by_chance(product, seed, 8, cut=True)
+        dropped |= {
+            stage.name
+            for page in run.pages
+            for stage in page.trace.stages
+            if stage.dropped is not None and len(stage.dropped)
+        }
+    assert not dropped.isdisjoint({"blocked", "muted"})
+
+
+def walked_by_chance(product: str, seed: int, n_shunning: int, *, cut: bool = False) -> Run:
+    """A run through a story drawn by chance, to the end of both."""
+    rng = np.random.default_rng(seed)
+    told = [
+        [(names[rng.integers(len(names))], *rng.integers(0, 40, 2).tolist()) for _ in range(n)]
+        for names, n in ((_SPEAKING, 40), (_RULING, 12), (_SHUNNING, n_shunning))
+    ]
+    steps = [8, "newer", 8, "older", 10, "newer"]
+    run = walked(product, told, steps, 5, rng.shuffle, cut=cut)
+    run.drain()
+    return run
+
+
 def test_such_walks_meet_what_the_rules_are_about() -> None:
     """Otherwise they would hold for nothing."""
     met: set[str] = set()
     for seed in range(12):
-        rng = np.random.default_rng(seed)
-        told = [
-            [(names[rng.integers(len(names))], *rng.integers(0, 40, 2).tolist()) for _ in range(n)]
-            for names, n in ((_SPEAKING, 40), (_RULING, 12), (_SHUNNING, 3))
-        ]
-        run = walked("for_you", told, [8, "newer", 8, "older", 10, "newer"], 5, rng.shuffle)
-        run.drain()
+        run = walked_by_chance("for_you", seed, 3)
         met |= {"replaced"} if any(page.replaced for page in run.pages) else set()
         for page in run.pages:
             met |= {

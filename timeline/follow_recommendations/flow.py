@@ -33,6 +33,7 @@ from timeline.follow_recommendations.ranking import (
     weighted_order,
 )
 from timeline.follow_recommendations.transforms import sampled
+from timeline.hidden import learn_hidden
 from timeline.query import Query
 from timeline.sources import first_questions
 
@@ -227,6 +228,7 @@ def seek(query: Query, excluded_ids: Ids = _NO_IDS) -> Finding[Seeker | None]:
     if query.viewer_shard not in answers:
         return None
     ties: FollowTies = answers[query.viewer_shard][0]
+    learn_hidden(query, ties.follow_ids, ties.engaged_ids)
     return Seeker(query, ties, predicates.excluded_ids(query, ties, excluded_ids))
 
 
@@ -261,4 +263,7 @@ def _facts(seeker: Seeker, user_ids: Ids) -> Finding[tuple[AccountFacts, npt.NDA
         answered |= here
         for name, values in vars(facts).items():
             columns[name][here] = values
+    if query.viewer.cut:
+        learn_hidden(query, user_ids)
+        columns["hides"] |= np.isin(user_ids, query.viewer.hidden_ids)
     return AccountFacts(**columns), answered
