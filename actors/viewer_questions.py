@@ -7,6 +7,7 @@ import numpy as np
 from actors.lists import ListMembers
 from actors.scored_posts import ScoredPosts
 from actors.state import ShardState
+from cluster.ids import Ids
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,19 @@ class AskCountry:
         if row[0] < 0:
             return ""
         return state.users.words.words(state.users["country"][row])[0].as_py() or ""
+
+
+@dataclass(frozen=True)
+class AskEngaged:
+    """Posts that the viewer engaged with, as others may see."""
+
+    viewer_id: int
+    limit: int
+    """Engagements, the newest."""
+
+    def answer(self, state: ShardState) -> Ids:
+        """Sorted, each once; what was taken back counts as well, as in GraphJet."""
+        return np.unique(state.graph.engagements.user_edges(self.viewer_id, self.limit).ids)
 
 
 @dataclass(frozen=True)

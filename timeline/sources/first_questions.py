@@ -8,9 +8,12 @@ from collections.abc import Callable, Mapping
 
 from actors.follow_ties import AskFollowTies
 from actors.state import Question
-from actors.viewer_questions import AskCountry, AskLastServed, AskLists
+from actors.viewer_questions import AskCountry, AskEngaged, AskLastServed, AskLists
 from cluster.source_settings import SourceName
 from timeline.query import Query
+
+MAX_ENGAGED = 1_000
+"""Of the viewer's own engagements whose posts are not found again."""
 
 
 def of_ties(query: Query) -> AskFollowTies:
@@ -24,6 +27,11 @@ def of_ties(query: Query) -> AskFollowTies:
         half_life_ms=settings.engagement_half_life_ms,
         low_reputation=settings.low_reputation,
     )
+
+
+def of_engaged(query: Query) -> AskEngaged:
+    """Of the user-tweet-entity graph: which posts it is not to find again."""
+    return AskEngaged(query.viewer_id, MAX_ENGAGED)
 
 
 def of_lists(query: Query) -> AskLists:
@@ -43,6 +51,7 @@ def of_last_served(query: Query) -> AskLastServed:
 
 
 OF_SOURCES: Mapping[SourceName, Callable[[Query], Question]] = {
+    "user_tweet_entity_graph": of_engaged,
     "follow_recommendations": of_ties,
     "lists": of_lists,
     "popular_videos": of_country,

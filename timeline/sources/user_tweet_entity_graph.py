@@ -20,8 +20,10 @@ from cluster.ids import Ids
 from timeline.candidates import MAX_PROOFS, NONE, Candidates, concatenate, unhydrated
 from timeline.findings import Finding, together
 from timeline.query import Query
+from timeline.sources import first_questions
 from timeline.sources.salsa import walked_posts
 
+_NO_IDS = np.empty(0, np.int64)
 _WIDER = 4
 """Posts whose favourites are asked for, for one that is returned."""
 
@@ -29,7 +31,8 @@ _WIDER = 4
 class UserTweetEntityGraph:
     """Posts with the greatest summed weight of seeds who engaged with them; then walked ones.
 
-    Seeds are those the viewer follows, weighted by how much the viewer engages with them.
+    Seeds are those the viewer follows, weighted by how much the viewer engages with them. What
+    the viewer engaged with is not found again (GraphJet's filter of direct interactions).
     Proofs count over all shards before gates and the top k, so that the answer does not
     depend on the number of shards. A post's age is known only to its own shard: the window
     bounds the age of the engagement here and that of the post in a later filter.
@@ -58,6 +61,9 @@ def _proven(query: Query) -> Finding[Candidates]:
     seeds, weights = social_proof.seeds_of(query.viewer, query.settings.for_you.max_seeds)
     if not len(seeds):
         return NONE
+    # Told with the viewer's context, so that it costs no wave.
+    told = yield {query.viewer_shard: [first_questions.of_engaged(query)]}
+    engaged = [ids for (ids,) in told.values()]
     homes = shards_of(seeds, query.router.n_shards)
     answers = yield {
         shard: [
@@ -85,7 +91,10 @@ def _proven(query: Query) -> Finding[Candidates]:
         k=wanted * _WIDER if popular_first else wanted,
         max_proofs=limits.max_proofs,
         gate=ProofGate(limits.min_proof),
-        post_filter=PostFilter(excluded_author_ids=_known_authors(query)),
+        post_filter=PostFilter(
+            excluded_post_ids=np.concatenate([_NO_IDS, *engaged]),
+            excluded_author_ids=_known_authors(query),
+        ),
     )
     found = _with_proofs(ranked, seeds)
     if not popular_first or len(found) < 2:
@@ -120,14 +129,10 @@ def _walked(query: Query) -> Finding[Candidates]:
         weights,
         walks=settings.walks,
         limit=2 * settings.walk_results + query.settings.for_you.out_of_network_results,
-        max_known=_MAX_KNOWN,
+        max_known=first_questions.MAX_ENGAGED,
     )
     posts = unhydrated(found.post_ids, found.author_ids, found.weights)
     return posts.take(~np.isin(posts.author_ids, _known_authors(query)))
-
-
-_MAX_KNOWN = 1_000
-"""Of the viewer's own engagements that are not found again."""
 
 
 def _known_authors(query: Query) -> Ids:

@@ -4,12 +4,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from actors.router import LocalRouter
-from cluster.events import Kind
+from actors.viewer_questions import AskEngaged
+from cluster.events import UNDONE_BY, Kind
 from cluster.settings import Settings
 from tests.timeline.sources.finding import run
-from tests.worlds import NOW_MS, USERS, Clock, Event, states_of
+from tests.worlds import NOW_MS, PUBLIC, USERS, Clock, Event, states_of, worlds
 from timeline.candidates import Candidates
 from timeline.hydration import fetch_viewer
 from timeline.query import Query
@@ -68,6 +71,51 @@ def test_more_weight_is_better_than_more_favourites(n_shards: int) -> None:
     assert found([*proven_world(), *second], n_shards).post_ids.tolist()[:3] == [33, 35, 31]
 
 
+@SHARDS
+@pytest.mark.parametrize("kind", [Kind.FAVOURITE, Kind.REPOST, Kind.REPLY, Kind.QUOTE])
+def test_what_the_viewer_engaged_with_is_not_found_again(kind: Kind, n_shards: int) -> None:
+    clock = Clock(NOW_MS - 1)
+    engaged = [
+        clock.on_post(kind, VIEWER, 33, STRANGER, event_id=900),
+        # What was taken back stands in the graph too.
+        clock.on_post(Kind.FAVOURITE, VIEWER, 36, STRANGER, event_id=901),
+        clock.on_post(Kind.UNFAVOURITE, VIEWER, 36, STRANGER, event_id=902),
+        # No public engagement.
+        clock.on_post(Kind.BOOKMARK, VIEWER, 31, STRANGER, event_id=903),
+    ]
+    assert found([*proven_world(), *engaged], n_shards).post_ids.tolist() == [31, 35, 34, 32]
+    # The places of those left out go to others.
+    two = found([*proven_world(), *engaged], n_shards, results=2, popular_first=False)
+    assert two.post_ids.tolist() == [35, 34]
+
+
+@given(worlds(), st.sampled_from([1, 4]))
+def test_of_any_world_exactly_what_the_viewer_engaged_with_is_left_out(
+    events: list[Event], n_shards: int
+) -> None:
+    public = {kind.label for kind in (*PUBLIC, *UNDONE_BY) if UNDONE_BY.get(kind, kind) in PUBLIC}
+    of_viewer = [
+        event
+        for event in events
+        if event["kind"] in public and event["actor_id"] == VIEWER != event["author_id"]
+    ]
+    others = [event for event in events if event not in of_viewer]
+    every = set(found(others, n_shards, results=100).post_ids.tolist())
+    left = set(found(events, n_shards, results=100).post_ids.tolist())
+    assert left == every - {event["post_id"] for event in of_viewer}
+
+
+def test_what_was_engaged_with_costs_no_wave_of_its_own() -> None:
+    [state] = states_of(proven_world())
+    asked = Query(VIEWER, NOW_MS, 10, "request", Settings(), LocalRouter([state]))
+    fetch_viewer(asked)
+    assert AskEngaged in asked.told
+    waves = len(asked.applied)
+    run(UserTweetEntityGraph(), asked)
+    # Proofs, then favourites.
+    assert len(asked.applied) == waves + 2
+
+
 def walked_world() -> list[Event]:
     """The viewer likes 20, as two others do, who like 21 (both), 22 (one), and a hidden one's."""
     clock = Clock()
@@ -98,9 +146,10 @@ def test_walks_find_what_others_like_who_like_the_same() -> None:
 
 def test_walked_posts_come_after_those_with_proofs() -> None:
     events = [*walked_world(), Clock().edge(Kind.FOLLOW, VIEWER, FAN, event_id=901)]
-    both = found(events, 1, results=2, walk_results=5)
-    assert both.post_ids.tolist() == [20, 21, 22]
-    assert both.proof_ids[:, 0].tolist() == [FAN, FAN, 0]
+    both = found(events, 1, results=1, walk_results=5)
+    # 20 is the viewer's own favourite.
+    assert both.post_ids.tolist() == [21, 22]
+    assert both.proof_ids[:, 0].tolist() == [FAN, 0]
 
 
 def test_walks_over_several_shards_repeat_nothing_and_respect_the_limit() -> None:
