@@ -11,14 +11,13 @@ from actors.graph import PUBLIC_CODES, ViewerContext
 from actors.questions import AskSecondDegree
 from actors.stores.id_map import IdMap
 from actors.stores.kernels import kernel, writable
-from actors.stores.proof_ranking import Proofs
+from actors.stores.proof_ranking import ProofGate, Proofs
 from cluster.events import Kind
 from cluster.ids import Ids
 from cluster.settings import Settings
 
 PROOF_KINDS = (Kind.FAVOURITE, Kind.REPOST, Kind.REPLY, Kind.QUOTE)
-"""Engagements that are social proof. The original's Home asks for favourites alone; with
-fewer posts in the world, the other public engagements are worth having."""
+"""Engagements that may be social proof, if they are public."""
 
 _COLUMN_OF_CODE = np.zeros(256, np.int64)
 for _kind, _column in ((Kind.FAVOURITE, 1), (Kind.REPOST, 2), (Kind.REPLY, 3), (Kind.QUOTE, 2)):
@@ -52,6 +51,13 @@ def ask_proofs(
         kinds=tuple(kind for kind in PROOF_KINDS if kind.label in settings.graph.public_kinds),
         edges_per_seed=settings.for_you.edges_per_seed,
     )
+
+
+def proof_gate(settings: Settings) -> ProofGate:
+    """Which proofs a post needs to be found by them."""
+    least = settings.sources.user_tweet_entity_graph.min_proofs
+    of_kinds = tuple((PUBLIC_CODES[kind], getattr(least, kind.label)) for kind in PROOF_KINDS)
+    return ProofGate(kinds_mask=sum(1 << code for code, n in of_kinds if n), of_kinds=of_kinds)
 
 
 class SocialProof:

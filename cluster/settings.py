@@ -149,7 +149,6 @@ class ForYouSettings(Group):
     edges_per_seed: int = 500
     out_of_network_results: int = 300
     """Of the user-tweet-entity graph, by authors whom the viewer does not follow."""
-    min_proof: int = Field(1, ge=1)
     max_proofs: int = 10
     popular_results: int = 200
     """Not published: supply for viewers with little network of their own."""
@@ -249,6 +248,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "sources": {
             "cr_mixer": {"viewer_engines": ["interested_in"]},
             "follow_recommendations": {"salsa_neighbours": 2_000},
+            "user_tweet_entity_graph": {"min_proofs": {"repost": 0, "reply": 0, "quote": 0}},
             "user_tweet_graph": {"min_query_degree": 10, "min_result_degree": 50},
             "user_video_graph": {
                 "min_query_degree": 10,

@@ -154,9 +154,23 @@ class UserVideoGraphSettings(CoEngagementSettings):
     min_score_posts: float = Field(0.0, ge=0)
 
 
+class MinProofSettings(Group):
+    """How many of those whom the viewer follows prove a post by each engagement; 0: it proves
+    nothing, and is not told as a reason. Any one of them suffices."""
+
+    favourite: int = Field(1, ge=0)
+    repost: int = Field(1, ge=0)
+    """Published for Home, as of the two below: 0, for favourites alone; with fewer posts in the
+    world the others are worth having."""
+    reply: int = Field(1, ge=0)
+    quote: int = Field(1, ge=0)
+
+
 class UserTweetEntityGraphSettings(Group):
     """Social proof and walks; how many posts with proofs are returned is in `for_you`."""
 
+    min_proofs: MinProofSettings = MinProofSettings()
+    """Which proofs count; all of a post's engagements make its score, whichever prove it."""
     popular_first: bool = True
     """Of posts with proofs of the same weight the most favoured come first. Not published: nearly
     all of the original's have several proofs."""

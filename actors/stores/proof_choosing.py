@@ -34,6 +34,7 @@ def admit(
     kinds: Uint8s,
     seed_ids: Ids,
     min_users: Int,
+    least_of_kinds: Ids,
     kinds_mask: Int,
     unions: Ids,
     author_kind: Int,
@@ -48,7 +49,10 @@ def admit(
 ) -> Int:
     """Positions of the posts that pass, into `best`; returns how many they are."""
     n = 0
-    is_common = min_users <= 1 and len(unions) == 0
+    is_common = len(unions) == 0
+    for kind in range(16):
+        if (kinds_mask >> kind) & 1 and least_of_kinds[kind] > 1:
+            is_common = False
     for v in range(len(post_ids)):
         if (
             scores[v] < floor
@@ -64,14 +68,16 @@ def admit(
             passes = False
             for e in range(begin, end):
                 if (kinds_mask >> kinds[e]) & 1 and (
-                    min_users < 1 or kinds[e] == author_kind or seed_ids[seeds[e]] != author_ids[v]
+                    least_of_kinds[kinds[e]] < 1
+                    or kinds[e] == author_kind
+                    or seed_ids[seeds[e]] != author_ids[v]
                 ):
                     passes = True
                     break
         else:
             passes = _passes(
-                begin, end, seeds, kinds, seed_ids, author_ids[v], min_users, kinds_mask, unions,
-                author_kind,
+                begin, end, seeds, kinds, seed_ids, author_ids[v], min_users, least_of_kinds,
+                kinds_mask, unions, author_kind,
             )  # fmt: skip
         if passes:
             best[n] = v
@@ -88,17 +94,18 @@ def _passes(
     seed_ids: Ids,
     author_id: Int,
     min_users: Int,
+    least_of_kinds: Ids,
     kinds_mask: Int,
     unions: Ids,
     author_kind: Int,
 ) -> bool:
     """The gate (`ProofGate`) of one post's proofs."""
     counts = np.zeros(16, np.int64)
-    needs = np.full(16, min_users, np.int64)
+    needs = least_of_kinds.copy()
     for e in range(begin, end):
         counts[kinds[e]] += 1
         if kinds[e] != author_kind and seed_ids[seeds[e]] == author_id:
-            needs[kinds[e]] = min_users + 1
+            needs[kinds[e]] = least_of_kinds[kinds[e]] + 1
     for kind in range(16):
         if (kinds_mask >> kind) & 1 and counts[kind] >= max(1, needs[kind]):
             return True

@@ -72,15 +72,25 @@ class RankedPosts:
 class ProofGate:
     """Which posts may be ranked at all, and which of their proofs are shown.
 
-    A post passes when any kind in `kinds_mask` has at least `min_users` distinct users, or
-    any mask of `unions` has over its kinds together. Where the post's author is among the
-    users of a kind other than `author_kind`, that kind needs one more.
+    A post passes when any kind in `kinds_mask` has at least `min_users` distinct users, or as
+    many as `of_kinds` says, or any mask of `unions` has `min_users` over its kinds together.
+    Where the post's author is among the users of a kind other than `author_kind`, that kind
+    needs one more.
     """
 
     min_users: int = 1
     kinds_mask: int = ALL_KINDS
     unions: tuple[int, ...] = ()
     author_kind: int = AUTHOR_KIND
+    of_kinds: tuple[tuple[int, int], ...] = ()
+    """Kinds that need another number of users, and how many."""
+
+    def least_of_kinds(self) -> Ids:
+        """How many users each kind needs, int64[16]."""
+        least = np.full(16, self.min_users, np.int64)
+        for kind, users in self.of_kinds:
+            least[kind] = users
+        return least
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,8 +283,9 @@ def _admitted(
     best = np.empty(len(scores), np.int32)
     n = admit(
         proofs.post_ids, proofs.author_ids, proofs.offsets, proofs.seed_indices, proofs.kinds,
-        seed_ids, gate.min_users, gate.kinds_mask, np.array(gate.unions, np.int64),
-        gate.author_kind, np.sort(_ids(post_filter.excluded_post_ids)),
+        seed_ids, gate.min_users, gate.least_of_kinds(), gate.kinds_mask,
+        np.array(gate.unions, np.int64), gate.author_kind,
+        np.sort(_ids(post_filter.excluded_post_ids)),
         np.sort(_ids(post_filter.excluded_author_ids)), np.sort(_ids(allowed)),
         allowed is not None, post_filter.min_post_id, scores, floor, best,
     )  # fmt: skip

@@ -63,14 +63,14 @@ def test_an_arm_changes_what_it_says_and_nothing_else() -> None:
 
 def test_settings_of_a_combination_are_made_once() -> None:
     found = switches(
-        {"name": "a", "arms": [arm("on", 50, for_you__min_proof=2), arm("off", 50)]},
+        {"name": "a", "arms": [arm("on", 50, for_you__max_proofs=2), arm("off", 50)]},
         {"name": "b", "arms": [arm("on", 50, for_you__max_seeds=9), arm("off", 50)]},
     )
     by_arms: dict[tuple[str, ...], set[int]] = {}
     for user in USERS:
         chosen = found.for_viewer(user)
         by_arms.setdefault(chosen.arms, set()).add(id(chosen.settings))
-        assert chosen.settings.for_you.min_proof == (2 if "a:on" in chosen.arms else 1)
+        assert chosen.settings.for_you.max_proofs == (2 if "a:on" in chosen.arms else 10)
         assert chosen.settings.for_you.max_seeds == (9 if "b:on" in chosen.arms else 100)
     assert set(by_arms) == {(f"a:{a}", f"b:{b}") for a, b in product(("on", "off"), repeat=2)}
     assert {len(made) for made in by_arms.values()} == {1}
@@ -252,7 +252,7 @@ def test_experiments_that_do_not_fit(experiments: list[Given], message: str) -> 
 @pytest.mark.parametrize("layers", [(None, None), ("l", "m"), ("l", None), ("l", "l")])
 def test_two_that_change_one_setting_may_not_meet(layers: tuple[str | None, str | None]) -> None:
     given = [
-        {"name": name, "layer": layer, "arms": [arm("x", 10, for_you__min_proof=value)]}
+        {"name": name, "layer": layer, "arms": [arm("x", 10, for_you__max_proofs=value)]}
         | ({"slots": slots} if layer else {})
         for name, layer, value, slots in (
             ("a", layers[0], 2, (0, 50)),
@@ -268,13 +268,13 @@ def test_two_that_change_one_setting_may_not_meet(layers: tuple[str | None, str 
 
 def test_an_operator_may_look_at_arms() -> None:
     found = switches(
-        {"name": "a", "arms": [arm("on", 0, for_you__min_proof=2), arm("off", 100)]},
+        {"name": "a", "arms": [arm("on", 0, for_you__max_proofs=2), arm("off", 100)]},
         experiment("b", layer="l", slots=(0, 50)),
         experiment("c", layer="l", slots=(50, 100)),
     )
     chosen = found.in_arms(["b:arm1", "a:on"])
     assert chosen.arms == ("a:on", "b:arm1")
-    assert chosen.settings.for_you.min_proof == 2
+    assert chosen.settings.for_you.max_proofs == 2
     for arms, message in (
         (["a:onn"], "did you mean 'a:on'"),
         (["a:on", "a:off"], "one arm"),

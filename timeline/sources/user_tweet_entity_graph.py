@@ -10,7 +10,6 @@ from actors.graph_questions import AskPostFacts
 from actors.router import shards_of
 from actors.stores.proof_ranking import (
     PostFilter,
-    ProofGate,
     Proofs,
     RankedPosts,
     merge_proofs,
@@ -90,7 +89,7 @@ def _proven(query: Query) -> Finding[Candidates]:
         weights,
         k=wanted * _WIDER if popular_first else wanted,
         max_proofs=limits.max_proofs,
-        gate=ProofGate(limits.min_proof),
+        gate=social_proof.proof_gate(query.settings),
         post_filter=PostFilter(
             excluded_post_ids=np.concatenate([_NO_IDS, *engaged]),
             excluded_author_ids=_known_authors(query),

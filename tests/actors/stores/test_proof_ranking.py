@@ -74,6 +74,29 @@ def test_an_author_among_the_users_makes_the_kind_need_one_more(min_users: int) 
         assert ranked.post_ids.tolist() == ([5] if passes else [])
 
 
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.sampled_from([FAVOURITE, REPOST, AUTHOR])), max_size=6
+    ),
+    st.dictionaries(st.sampled_from([FAVOURITE, REPOST, AUTHOR]), st.integers(0, 3)),
+    st.integers(0, 2),
+    st.sampled_from([1 << FAVOURITE, 1 << FAVOURITE | 1 << REPOST, 0xFFFF]),
+)
+def test_each_kind_needs_its_own_number_of_users(
+    pairs: list[tuple[int, int]], of_kinds: dict[int, int], otherwise: int, mask: int
+) -> None:
+    author = 200
+    gate = ProofGate(otherwise, mask, of_kinds=tuple(of_kinds.items()))
+    part = proofs_of({5: [(seed, kind, 1) for seed, kind in set(pairs)]}, author_id=author)
+    passes = False
+    for kind in {kind for _, kind in pairs if mask >> kind & 1}:
+        users = {SEEDS[seed] for seed, of in pairs if of == kind}
+        needed = of_kinds.get(kind, otherwise) + (author in users and kind != AUTHOR)
+        passes |= len(users) >= needed
+    found = rank_proofs([part], SEEDS, WEIGHTS, k=1, gate=gate).post_ids.tolist()
+    assert found == ([5] if passes else [])
+
+
 def test_authorship_itself_needs_no_more() -> None:
     part = proofs_of({5: [(0, AUTHOR, 1)]}, author_id=100)
     assert rank_proofs([part], SEEDS, WEIGHTS, k=3).post_ids.tolist() == [5]

@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.graph import PUBLIC_CODES
 from actors.router import LocalRouter
+from actors.social_proof import proof_gate
 from actors.viewer_questions import AskEngaged
 from cluster.events import UNDONE_BY, Kind
-from cluster.settings import Settings
+from cluster.settings import Settings, load
 from tests.timeline.sources.finding import run
 from tests.worlds import NOW_MS, PUBLIC, USERS, Clock, Event, states_of, worlds
 from timeline.candidates import Candidates
@@ -114,6 +116,55 @@ def test_what_was_engaged_with_costs_no_wave_of_its_own() -> None:
     run(UserTweetEntityGraph(), asked)
     # Proofs, then favourites.
     assert len(asked.applied) == waves + 2
+
+
+def kinds_world() -> list[Event]:
+    """Two friends like 41; one likes, the other reposts 42; both answer 43; one quotes 44."""
+    clock = Clock()
+    engaged = [
+        *((FRIEND, Kind.FAVOURITE, 41), (ALIKE, Kind.FAVOURITE, 41), (FRIEND, Kind.QUOTE, 44)),
+        *((FRIEND, Kind.FAVOURITE, 42), (ALIKE, Kind.REPOST, 42)),
+        *((FRIEND, Kind.REPLY, 43), (ALIKE, Kind.REPLY, 43)),
+    ]
+    return [
+        *(clock.edge(Kind.FOLLOW, VIEWER, friend) for friend in (FRIEND, ALIKE)),
+        *(clock.post(post, STRANGER) for post in range(41, 45)),
+        *(clock.on_post(kind, user, post, STRANGER) for user, kind, post in engaged),
+    ]
+
+
+@SHARDS
+@pytest.mark.parametrize(
+    ("min_proofs", "posts"),
+    [
+        ({}, [41, 42, 43, 44]),
+        ({"repost": 0, "reply": 0, "quote": 0}, [41, 42]),
+        ({"favourite": 2, "repost": 0, "reply": 2, "quote": 2}, [41, 43]),
+        ({"favourite": 3, "repost": 1, "reply": 3, "quote": 1}, [42, 44]),
+        (dict.fromkeys(("favourite", "repost", "reply", "quote"), 0), []),
+    ],
+)
+def test_each_engagement_proves_by_as_many_as_settings_say(
+    min_proofs: dict[str, int], posts: list[int], n_shards: int
+) -> None:
+    ranked = found(kinds_world(), n_shards, min_proofs=min_proofs)
+    assert sorted(ranked.post_ids.tolist()) == posts
+
+
+def test_only_what_proves_is_told_but_all_of_it_scores() -> None:
+    by_all = found(kinds_world(), 1)
+    assert PUBLIC_CODES[Kind.REPOST] in by_all.take(by_all.post_ids == 42).proof_kinds
+    ranked = found(kinds_world(), 1, min_proofs={"repost": 0, "reply": 0, "quote": 0})
+    of_42, before = (of.take(of.post_ids == 42) for of in (ranked, by_all))
+    assert of_42.proof_ids[0, :2].tolist() == [FRIEND, 0]
+    assert of_42.scores.tolist() == before.scores.tolist()
+    assert of_42.scores[0] == pytest.approx(2.0)
+
+
+def test_the_preset_of_the_original_asks_for_favourites_alone() -> None:
+    gate = proof_gate(load(preset="twitter"))
+    assert gate.kinds_mask == 1 << PUBLIC_CODES[Kind.FAVOURITE]
+    assert gate.least_of_kinds()[PUBLIC_CODES[Kind.FAVOURITE]] == 1
 
 
 def walked_world() -> list[Event]:
