@@ -1,6 +1,6 @@
 """The kind `graph`: who is tied to whom, who engaged with what, and what a viewer has seen."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
@@ -120,12 +120,14 @@ class ViewerContext:
     """Decayed engagement with the author of the same place in `affine_ids`."""
     cut: bool = False
     """Whether there are more `blocks`, `blocked_by` or `mutes` than are told: then they are whole
-    for `follows` and `affine_ids` only, and others must be asked about (`timeline.hidden`)."""
+    for `followed` and `affine_ids` only, and others must be asked about (`timeline.hidden`)."""
+    older_follows: Ids = field(default_factory=lambda: np.empty(0, np.int64))
+    """Those before `follows`, newest first."""
 
     @cached_property
     def followed(self) -> Ids:
-        """`follows`, sorted."""
-        return np.sort(self.follows)
+        """`follows` and `older_follows`, sorted."""
+        return np.sort(np.concatenate([self.follows, self.older_follows]))
 
     @cached_property
     def blocked_either_way(self) -> Ids:
@@ -138,7 +140,7 @@ class ViewerContext:
         return np.concatenate([self.blocks, self.blocked_by, self.mutes])
 
     def heard(self) -> Ids:
-        """Whom the viewer follows and neither muted nor is blocked from, sorted."""
+        """Of `follows` whom the viewer neither muted nor is blocked from, sorted."""
         return self._heard
 
     @cached_property
@@ -247,13 +249,17 @@ class GraphKind:
         self.activity.expire(now_ms - windows.signals_ms)
 
     def context(
-        self, viewer_id: int, now_ms: int, max_follows: int, max_seen: int
+        self, viewer_id: int, now_ms: int, max_follows: int, max_seen: int, max_followed: int = 0
     ) -> ViewerContext:
-        """What this shard, the viewer's own, knows of the viewer at `now_ms`."""
+        """What this shard, the viewer's own, knows of the viewer at `now_ms`.
+
+        Older follows are told as well, up to `max_followed` in all.
+        """
         windows = self._windows
         one = np.array([viewer_id], np.int64)
         row = int(self._users.rows_of(one)[0])
-        follows, _ = self.follows.others(viewer_id, max_follows)
+        followed, _ = self.follows.others(viewer_id, max(max_follows, max_followed))
+        follows = followed[:max_follows]
         views = self.views.user_edges(viewer_id, 4 * max_seen)
         shown = views.kinds == VIEW_CODES[Kind.IMPRESSION]
         recent = np.flatnonzero(shown & (views.times_ms >= now_ms - windows.seen_ms))[:max_seen]
@@ -264,7 +270,7 @@ class GraphKind:
         hidden = Hidden(*(np.sort(of.others(viewer_id)[0]) for of in self._hiding))
         cut = sum(map(len, hidden)) < sum(int(of.degrees(one)[0]) for of in self._hiding)
         if cut:
-            near = self.hidden(viewer_id, np.concatenate([follows, affine_ids]))
+            near = self.hidden(viewer_id, np.concatenate([followed, affine_ids]))
             hidden = Hidden(*map(np.union1d, hidden, near))
         return ViewerContext(
             known=row >= 0 or bool(len(follows) or len(affine_ids) or len(views.ids)),
@@ -280,6 +286,7 @@ class GraphKind:
             affine_ids=affine_ids,
             affinities=affinities,
             cut=cut,
+            older_follows=followed[max_follows:],
         )
 
     def hidden(self, viewer_id: int, user_ids: Ids) -> Hidden:

@@ -23,10 +23,13 @@ class AskContext:
     now_ms: int
     max_follows: int
     max_seen: int
+    max_followed: int = 0
 
     def answer(self, state: ShardState) -> ViewerContext:
         """See `GraphKind.context`."""
-        return state.graph.context(self.viewer_id, self.now_ms, self.max_follows, self.max_seen)
+        return state.graph.context(
+            self.viewer_id, self.now_ms, self.max_follows, self.max_seen, self.max_followed
+        )
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,9 @@ class TopPostsSettings(Group):
 class ProductSettings(Group):
     """Following, lists, and top posts since the last visit."""
 
+    max_followed: int = Field(10_000, ge=1, le=50_000)
+    """Newest follows of a viewer, whose posts Following holds and who count as followed wherever
+    a post is found; those of whom For You looks for the best are in `for_you`."""
     following_own_posts: bool = True
     """Whether Following holds the viewer's own posts, too (published)."""
     list_members: int = Field(5_000, ge=1)

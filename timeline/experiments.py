@@ -8,7 +8,8 @@ from cluster.switches import Switches
 from timeline.query import Query
 
 _ASKED_WITH = attrgetter(
-    *("for_you.max_follows", "for_you.max_seen", "sources.signals", "sources.max_signals")
+    *("for_you.max_follows", "for_you.max_seen", "sources.signals", "sources.max_signals"),
+    "products.max_followed",
 )
 """What the viewer is asked for with; sources look themselves whether what they asked still fits."""
 

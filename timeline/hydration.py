@@ -56,7 +56,10 @@ def fetch_viewer(
     settings = query.settings.for_you
     sources = query.settings.sources
     questions: list[Question] = [
-        AskContext(query.viewer_id, query.now_ms, settings.max_follows, settings.max_seen),
+        AskContext(
+            *(query.viewer_id, query.now_ms, settings.max_follows, settings.max_seen),
+            query.settings.products.max_followed,
+        ),
         AskViewerState(query.viewer_id, query.now_ms),
     ]
     if with_tastes:

@@ -79,14 +79,15 @@ def light_features(
     newest version. Returns what `features_as_of` does.
     """
     settings = state.settings
-    viewer = state.graph.context(viewer_id, now_ms, settings.for_you.max_follows, 1)
+    most = settings.for_you.max_follows, 1, settings.products.max_followed
+    viewer = state.graph.context(viewer_id, now_ms, *most)
     tweepcred, real_graph = (state.active_version(name) for name in _ACTIVATED)
     reputations = state.models.reputations(tweepcred) if _served(tweepcred) else None
     posts = state.posts.hydrate(post_ids, viewer.language, now_ms, reputations)
     tie = viewer_features(
         posts.author_ids,
         viewer_id,
-        np.sort(viewer.follows),
+        viewer.followed,
         viewer.affine_ids,
         viewer.affinities,
         *(state.models.real_graph(real_graph).of(viewer_id) if _served(real_graph) else ()),

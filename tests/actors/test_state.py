@@ -75,11 +75,25 @@ def test_the_context_of_a_viewer() -> None:
             "served_ids": [11],
             "hidden_post_ids": [14, 15],
         },
-        **{"hidden_author_ids": [OTHER], "cut": False},
+        **{"hidden_author_ids": [OTHER], "cut": False, "older_follows": []},
     }
     nobody = context(state, 999)
     assert not nobody["known"]
     assert {name for name, value in nobody.items() if value} == set()
+
+
+def test_older_follows_are_told_beside_the_newest() -> None:
+    clock = Clock()
+    followed = [clock.edge(Kind.FOLLOW, VIEWER, of) for of in (7, 8, 9, 10)]
+    [state] = states_of(followed)
+    for most, told in (
+        ((2, 9, 3), ([10, 9], [8])),
+        ((2, 9), ([10, 9], [])),
+        ((9, 9, 3), ([10, 9, 8, 7], [])),
+    ):
+        [found] = state.ask([AskContext(VIEWER, clock.now_ms, *most)])
+        assert (found.follows.tolist(), found.older_follows.tolist()) == told
+        assert found.followed.tolist() == sorted([*told[0], *told[1]])
 
 
 def test_windows_of_the_context() -> None:

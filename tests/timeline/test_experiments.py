@@ -61,6 +61,7 @@ def page_of(
         ("sources.lists.max_lists", 1, False),
         # What the viewer's shard was asked with before anybody knew of the arm.
         ("for_you.max_follows", 1, True),
+        ("products.max_followed", 50, True),
         ("for_you.max_seen", 1, True),
         ("sources.signals", ["account_follow"], True),
         ("sources.max_signals", 1, True),
@@ -83,10 +84,11 @@ def test_a_page_in_an_arm_is_the_page_that_its_settings_make(
 
 @pytest.mark.parametrize("product", [FOR_YOU, FOLLOWING, TOP_POSTS])
 def test_every_product_has_the_settings_of_the_arms(states: list[ShardState], product: str) -> None:
-    page = page_of(states, tried(states, 100, **{"for_you.max_follows": 1}), product)
+    few = {"for_you.max_follows": 1, "products.max_followed": 1}
+    page = page_of(states, tried(states, 100, **few), product)
     assert page.arms == ARM
     assert page.settings.for_you.max_follows == 1
-    plain = page_of(states, tried(states, 0, **{"for_you.max_follows": 1}), product)
+    plain = page_of(states, tried(states, 0, **few), product)
     assert plain.arms == ()
     assert len(page.items) < len(plain.items)
 

@@ -60,7 +60,7 @@ def usable(query: Query, cached: ScoredPosts) -> ScoredPosts:
     ):
         kept &= keep(query, candidates)
     of_followed = np.isin(cached.source, _numbers(cached.source_names, _OF_FOLLOWED))
-    kept &= ~of_followed | np.isin(cached.author_ids, query.viewer.follows)
+    kept &= ~of_followed | np.isin(cached.author_ids, query.viewer.followed)
     return cached.take(kept)
 
 

@@ -24,7 +24,7 @@ class Following:
         """Ask each shard about the authors that live in it."""
         viewer = query.viewer
         # Those whom the filters would drop must not fill the answer.
-        authors = viewer.heard()
+        authors = np.setdiff1d(viewer.followed, viewer.hidden_ids)
         authors = authors[authors != query.viewer_id]
         if query.settings.products.following_own_posts:
             authors = np.append(authors, query.viewer_id)
@@ -36,7 +36,7 @@ class Following:
                 authors,
                 np.ones(len(authors), bool),
                 replies=Replies.TO_GIVEN,
-                addressed_ids=np.append(viewer.follows, query.viewer_id),
+                addressed_ids=np.append(viewer.followed, query.viewer_id),
             )
         )
 

@@ -125,8 +125,7 @@ def _few_copies(found: Candidates, most: int) -> Mask:
 def _extended(query: Query, found: Candidates) -> Mask:
     """Replies to somebody whom the viewer does not follow, the viewer among them."""
     addressed = found.linked_author_ids[:, 0]
-    follows = np.sort(query.viewer.follows)
-    known = positions_in(follows, addressed) >= 0
+    known = positions_in(query.viewer.followed, addressed) >= 0
     strange: Mask = ~known & (addressed > 0) & (addressed != found.author_ids)
     extended: Mask = found.is_reply & strange
     return extended

@@ -39,7 +39,7 @@ class ListPosts:
         if not len(heard):
             return NONE
         # One's own posts are no less one's own for being protected.
-        followed = np.isin(heard, viewer.follows) | (heard == query.viewer_id)
+        followed = np.isin(heard, viewer.followed) | (heard == query.viewer_id)
         replies = Replies.ALL if query.walk.with_replies else Replies.NONE
         return (
             yield from newest_posts(

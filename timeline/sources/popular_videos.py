@@ -25,7 +25,7 @@ class PopularVideos:
         viewer, settings = query.viewer, query.settings.sources.popular_videos
         home, n_shards = query.viewer_shard, query.router.n_shards
         told = yield {home: [first_questions.of_country(query)]}
-        hidden = (viewer.hidden_ids, viewer.follows)
+        hidden = (viewer.hidden_ids, viewer.followed)
         without = np.unique(np.concatenate([*hidden, [query.viewer_id]]))
         homes = shards_of(without, n_shards)
         answers = yield {

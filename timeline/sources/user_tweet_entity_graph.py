@@ -138,7 +138,7 @@ def _known_authors(query: Query) -> Ids:
     """Authors whose posts are not out of network, or may not be shown."""
     viewer = query.viewer
     mine = np.array([query.viewer_id], np.int64)
-    return np.concatenate([viewer.follows, viewer.hidden_ids, mine])
+    return np.concatenate([viewer.followed, viewer.hidden_ids, mine])
 
 
 def _with_proofs(ranked: RankedPosts, seeds: Ids) -> Candidates:

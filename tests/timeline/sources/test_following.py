@@ -1,15 +1,20 @@
 """Following: whose posts it finds, which replies, and how far down it reads."""
 
+import numpy as np
 import pytest
 
 from actors.router import LocalRouter
 from cluster.events import Kind
 from cluster.settings import Settings, load
+from tests.timeline.small_worlds import ids
 from tests.timeline.sources.finding import run, unanswered
-from tests.worlds import HOUR_MS, NOW_MS, USERS, Clock, Event, states_of
-from timeline.hydration import fetch_viewer
+from tests.worlds import HOUR_MS, NOW_MS, USERS, Clock, Event, states_of, timelines_of
+from timeline.candidates import unhydrated
+from timeline.filters import not_protected
+from timeline.hydration import complete, fetch_viewer
 from timeline.query import Query
 from timeline.sources.following import Following, own_where_wanted
+from timeline.sources.user_tweet_entity_graph import UserTweetEntityGraph
 
 VIEWER, FRIEND, OTHER, STRANGER = USERS[0], USERS[2], USERS[4], USERS[6]
 
@@ -36,6 +41,48 @@ def test_replies_only_to_those_whom_the_viewer_follows_or_is(n_shards: int) -> N
     events.append(clock.post(30, FRIEND, quote_of_id=11, quote_of_author_id=STRANGER))
     asked = query(events, n_shards)
     assert run(Following(), asked).post_ids.tolist() == [30, 22, 21, 20, 10]
+
+
+FEW = load(for_you={"max_follows": 1}, products={"max_followed": 2})
+
+
+@pytest.mark.parametrize("n_shards", [1, 4])
+def test_more_are_followed_than_for_you_looks_for(n_shards: int) -> None:
+    clock = Clock()
+    events = [
+        *follows(clock, STRANGER, FRIEND, OTHER),
+        *(clock.post(10 + k, author) for k, author in enumerate((STRANGER, FRIEND, OTHER))),
+        clock.post(20, OTHER, reply_to_id=11, reply_to_author_id=FRIEND),
+    ]
+    asked = query(events, n_shards, settings=FEW)
+    assert asked.viewer.follows.tolist() == [OTHER]
+    assert asked.viewer.followed.tolist() == sorted([FRIEND, OTHER])
+    assert run(Following(), asked).post_ids.tolist() == [20, 12, 11]
+    muted = query([*events, clock.edge(Kind.MUTE, VIEWER, FRIEND)], n_shards, settings=FEW)
+    assert run(Following(), muted).post_ids.tolist() == [12]
+
+
+@pytest.mark.parametrize("n_shards", [1, 4])
+def test_whoever_is_followed_is_no_stranger_anywhere(n_shards: int) -> None:
+    """A protected friend of old may be read, and is in the network, whatever finds the post."""
+    clock = Clock()
+    events = [
+        *follows(clock, FRIEND, OTHER),
+        clock.event(Kind.USER_CREATE, actor_id=FRIEND, protected=True),
+        clock.post(11, FRIEND),
+        clock.post(12, STRANGER),
+        clock.on_post(Kind.FAVOURITE, OTHER, 11, FRIEND),
+        clock.on_post(Kind.FAVOURITE, OTHER, 12, STRANGER),
+    ]
+    timelines = timelines_of(states_of(events, n_shards, FEW))
+    assert ids(timelines.following(VIEWER, 10, now_ms=NOW_MS)) == [11]
+    asked = query(events, n_shards, settings=FEW)
+    # What friends engaged with is of strangers alone.
+    assert run(UserTweetEntityGraph(), asked).post_ids.tolist() == [12]
+    posts = unhydrated(np.array([11, 12]), np.array([FRIEND, STRANGER]), np.zeros(2))
+    known = complete(asked, posts)
+    assert known.feature("is_followed").tolist() == [1, 0]
+    assert not_protected(asked, known).tolist() == [True, True]
 
 
 OTHERS_ALONE = load(products={"following_own_posts": False})
