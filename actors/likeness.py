@@ -1,6 +1,6 @@
 """Who is like whom by the trained representations, which every shard holds in full."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,8 +81,16 @@ def representations_of(models: VectorModels, user_ids: Ids) -> Representations:
     )
 
 
-def users_like(models: VectorModels, user_id: int, limit: int) -> UsersLike:
-    """The `limit` users nearest to one in each matrix and table, and their cosines in all."""
+def users_like(
+    models: VectorModels,
+    user_id: int,
+    limit: int,
+    hides: Callable[[Ids], npt.NDArray[np.bool_]] | None = None,
+) -> UsersLike:
+    """The `limit` users nearest to one in each matrix and table, and their cosines in all.
+
+    Without those of them whom it `hides`.
+    """
     one = np.array([user_id], np.int64)
     mine = representations_of(models, one)
     found = []
@@ -94,6 +102,8 @@ def users_like(models: VectorModels, user_id: int, limit: int) -> UsersLike:
         if known[0] and np.any(vectors[0]):
             found.append(_nearest_ids(models, name, vectors[0], limit + 1))
     user_ids = np.setdiff1d(np.concatenate([_NO_IDS, *found]), one)
+    if hides is not None:
+        user_ids = user_ids[~hides(user_ids)]
     theirs = representations_of(models, user_ids)
     cosines = {name: _sparse_cosines(mine.sparse[name], theirs.sparse[name]) for name in MATRICES}
     for name in TABLES:

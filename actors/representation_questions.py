@@ -34,8 +34,6 @@ class FoundUser:
     """Whether any event or model ever named this user."""
     gone: bool
     """Deactivated, suspended or deleted."""
-    hidden_ids: Ids
-    """Whom the user blocked or muted, or is blocked by."""
     listed: LeftLists
     """Whom the user follows, is followed by, and favoured."""
     representations: Representations
@@ -72,7 +70,6 @@ class AskUser:
             models.version,
             named or posted or found.any,
             bool(state.users.gone(one)[0]),
-            hidden_ids,
             listed,
             found,
         )
@@ -80,15 +77,17 @@ class AskUser:
 
 @dataclass(frozen=True)
 class AskUsersLike:
-    """Users like one by the trained representations; for any one shard."""
+    """Users like one by the trained representations; for the user's own shard."""
 
     user_id: int
     limit: int
 
     def answer(self, state: ShardState) -> UsersLike:
-        """See `users_like`; under the version that the shard serves."""
+        """See `users_like`; under the version that the shard serves, without whom the user
+        blocked or muted, or is blocked by."""
         models = state.vectors.models(state.vectors.version)
-        return users_like(models, self.user_id, self.limit)
+        hides = partial(state.graph.hides, self.user_id)
+        return users_like(models, self.user_id, self.limit, hides)
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ def similar_users(query: Query, user_id: int, limit: int, book: CommunityBook) -
     _check(user_id, user)
     scores = _scores(like, user)
     why_empty(query, like.version, user.representations.any)
-    allowed = np.flatnonzero((scores > 0) & ~np.isin(like.user_ids, user.hidden_ids))
+    allowed = np.flatnonzero(scores > 0)
     best = allowed[np.lexsort((like.user_ids[allowed], -scores[allowed]))]
     best = best[:wanted]
     shown, counts = _between(query, user.listed, like.user_ids[best])

@@ -9,6 +9,7 @@ import pytest
 
 from actors.features.pair_scores import PAIR_SCORES
 from actors.router import shards_of
+from actors.stores import relations
 from cluster.artifacts import ArtifactStore
 from cluster.events import Kind
 from cluster.problems import ProblemError
@@ -217,6 +218,17 @@ def test_nobody_gone_or_protected_or_blocked_is_shown(make: Make) -> None:
             N_SHARDS, extra=lambda clock, a=blocker, b=blocked: [clock.edge(Kind.BLOCK, a, b)]
         )
         assert users(made, EVE) == [GUS]
+
+
+def test_nobody_beyond_the_end_of_a_list_of_blocks_is_shown(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relations, "MAX_SCAN", 1)
+
+    def blocked(clock: Clock) -> list[Event]:
+        return [clock.edge(Kind.BLOCK, EVE, other) for other in (FOE, 7)]
+
+    assert users(make(N_SHARDS, extra=blocked), EVE) == [GUS]
 
 
 def test_any_number_of_shards_finds_the_same_users(make: Make) -> None:
