@@ -69,7 +69,13 @@ def measured(system: RunningSystem, world: DenseWorld, seconds: float) -> dict[s
 
 def _candidates(system: RunningSystem, user_id: int) -> dict[str, Any]:
     page = _answer(system, f"/v1/timelines/for-you/{user_id}?limit=35&record=false")
-    return {"items": len(page["items"]), "timings_ms": page["timings_ms"], **page.get("funnel", {})}
+    found = {name: source["found"] for name, source in page["candidates"].items()}
+    return {
+        "items": len(page["items"]),
+        "found": sum(found.values()),
+        "by_source": found,
+        "timings_ms": page["timings_ms"],
+    }
 
 
 def _answer(system: RunningSystem, path: str) -> Any:
