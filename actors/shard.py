@@ -66,7 +66,7 @@ class Shard:
         return self._answering.address
 
     def ask(self, questions: Sequence[Question]) -> Reply:
-        """Answer questions about one state. Raises `NotReady` while restoring."""
+        """Answer questions about one state. Raises `NotReady` until it is restored."""
         if not self._tailer.caught_up_ms:
             raise NotReady(f"shard {self._shard} is still restoring")
         answers = self._state.ask(questions)
@@ -108,6 +108,7 @@ class Shard:
             "active": state.active_versions(),
             "last_snapshot": self._tailer.last_snapshot,
             "failure": self._tailer.failure,
+            "ended": self._tailer.ended,
             "near_rebuilds": self._near_rebuilds.status(),
             **state.sizes(),
         }

@@ -189,6 +189,11 @@ def restore(state: ShardState, root: Path, until_ms: int | None = None) -> dict[
             _LOG.error("snapshot %s is left out: %s", folder.name, problem)
     if state._vectors and vectors:
         _restore_vectors(state, vectors, now_ms)
+    return end_of(state)
+
+
+def end_of(state: ShardState) -> dict[int, int]:
+    """By lane, the offset up to which all of the state's partitions hold their rows."""
     lanes = owners_of(np.arange(N_PARTITIONS), state.settings.log.lanes)
     mine = slice(state.first_partition, state.end_partition)
     return {lane: int(state.skip_until[mine][lanes[mine] == lane].min()) for lane in state.lanes}

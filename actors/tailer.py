@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from actors import snapshot
-from actors.state import ALL_ROWS, ShardState
+from actors.beginning import LogTrimmed, begin, check_reached
+from actors.state import ShardState
 from cluster.ids import N_PARTITIONS
 from cluster.log import CorruptRecord, EventLog, LogError, Record
 from cluster.routing import UnreadableBatch, decode, is_imported
@@ -67,6 +68,11 @@ class Tailer:
         if self._snapshot_writer:
             self._snapshot_writer.join(60)
 
+    @property
+    def ended(self) -> bool:
+        """Whether it has given up, for the reason in `failure`."""
+        return self._thread.ident is not None and not self._thread.is_alive()
+
     def lag_ms(self, now_ms: int) -> int:
         """How long ago the state held everything that was acknowledged."""
         return max(now_ms - self.caught_up_ms, 0)
@@ -87,18 +93,21 @@ class Tailer:
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                if not self.restored.is_set():
-                    self.positions = snapshot.restore(self._state, self._snapshots, self._until_ms)
-                    self._state.applied = {
-                        lane: (offset, ALL_ROWS) for lane, offset in self.positions.items()
-                    }
-                    self.restored.set()
                 with self._open_log() as log:
+                    firsts = log.first_offsets()
+                    if not self.restored.is_set():
+                        self.positions = begin(self._state, self._snapshots, firsts, self._until_ms)
+                        self.restored.set()
+                    check_reached(self.positions, firsts, self._state.settings.archive_root)
                     self._tail(log)
             except LogError as error:
                 self.failure = str(error)
                 _LOG.warning("shard cannot read the log, trying again: %s", error)
                 self._stop.wait(_RETRY_S)
+            except LogTrimmed as error:
+                self.failure = str(error)
+                _LOG.error("shard cannot be restored: %s", error)
+                return
             except Exception as error:
                 # A shard that cannot apply an event must not go on as if it had.
                 self.failure = f"{type(error).__name__}: {error}"

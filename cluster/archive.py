@@ -92,6 +92,11 @@ class Archive:
         schema = _schema_of(columns)
         return self._batches(Catalog.load(self._storage), kinds, since_ms, until_ms, schema)
 
+    def whole(self, until_ms: int | None = None) -> tuple[dict[int, int], Iterator[pa.RecordBatch]]:
+        """`positions` and all events before `until_ms`, as one commit left them."""
+        catalog = Catalog.load(self._storage)
+        return catalog.positions, self._batches(catalog, None, None, until_ms, EVENTS)
+
     def contains(self, event_ids: Ids, times_ms: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Which events (ids and times, int64) the archive holds already.
 

@@ -324,6 +324,6 @@ def _is_known(error: Exception) -> bool:
         *("RayProblem", "LaunchError", "TrainingError", "HttpProblem", "UnknownFormat"),
         "TokensError",
         *("ArtifactCorrupt", "ArtifactNotFound", "ArtifactRefused", "ArtifactSchemaMismatch"),
-        *("InvalidCursor", "ExpiredCursor", "UnknownList"),
+        *("InvalidCursor", "ExpiredCursor", "UnknownList", "NotReplayed"),
     }
     return isinstance(error, known) or type(error).__name__ in named

@@ -187,7 +187,7 @@ def _wait_ready(shards: list[Any], report: Report) -> None:
             state = ray.get(actor.status.remote(), timeout=READY_TIMEOUT_S)
             if state["ready"]:
                 del waiting[shard]
-            elif time.monotonic() > deadline:
+            elif state["ended"] or time.monotonic() > deadline:
                 raise LaunchError(f"shard {shard} is not ready: {state['failure'] or 'restoring'}")
         if waiting:
             report(f"waiting for {len(waiting)} of {len(shards)} shards to be restored")
