@@ -8,12 +8,12 @@ import hashlib
 import json
 import os
 import secrets
-import subprocess
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cluster.durable import replace_file
+from cluster.processes import command_lines
 from cluster.settings import Settings
 
 
@@ -43,8 +43,9 @@ def prepare(settings: Settings) -> None:
 
 def runs_here() -> bool:
     """Whether some Ray runs on this machine, or the environment names one elsewhere."""
-    found = subprocess.run(["pgrep", "-f", "gcs/gcs_server"], capture_output=True, check=False)
-    return found.returncode == 0 or bool(os.environ.get("RAY_ADDRESS"))
+    if os.environ.get("RAY_ADDRESS"):
+        return True
+    return any(line[0].endswith(b"/gcs/gcs_server") for _, line in command_lines())
 
 
 def forget_record(settings: Settings) -> None:

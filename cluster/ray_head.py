@@ -13,6 +13,7 @@ from pathlib import Path
 
 import ray
 
+from cluster.processes import command_lines
 from cluster.ray_environment import (
     RunRecord,
     fast_environment,
@@ -126,28 +127,18 @@ def _connects(settings: Settings, address: str) -> bool:
 def _end_haproxy(settings: Settings) -> None:
     """HAProxy outlives Ray and would keep the port; ours is known by its configuration."""
     mine = str(scratch_folder(settings) / "haproxy.cfg").encode()
+
+    def running() -> list[int]:
+        lines = command_lines()
+        return [pid for pid, line in lines if b"haproxy" in line[0] and mine in line]
+
     for sent in (signal.SIGTERM, signal.SIGKILL):
-        processes = [pid for pid in _processes() if mine in _command_line(pid)]
-        if not processes:
-            return
-        for pid in processes:
+        for pid in running():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, sent)
         deadline = time.monotonic() + 3
-        while time.monotonic() < deadline and any(mine in _command_line(p) for p in processes):
+        while time.monotonic() < deadline and running():
             time.sleep(0.05)
-
-
-def _processes() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
-
-
-def _command_line(pid: int) -> bytes:
-    try:
-        line = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
-    return line if b"haproxy" in line.split(b"\0")[0] else b""
 
 
 def _ray_command() -> str:
