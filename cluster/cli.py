@@ -2,6 +2,7 @@
 
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +23,7 @@ from cluster.commands.options import (
     print_json,
     progress,
     settings_of,
+    settings_to_start,
 )
 from cluster.settings import SettingsError
 
@@ -52,7 +54,7 @@ def up(
     until: Instant = None, data_dir: DataDir = None, preset: Preset = None, http: bool = True
 ) -> None:
     """Start the system: Ray if none runs, the log, the shards and the HTTP service."""
-    settings = settings_of(data_dir, preset)
+    settings = settings_to_start(data_dir, preset)
     from cluster import launch
     from cluster.tokens import ensure_tokens, tokens_path
 
@@ -123,6 +125,8 @@ def status(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     active = found["shards"][0].get("active", {})
     models = ", ".join(f"{name} {version}" for name, version in sorted(active.items()))
     OUT.print(f"models: {models or 'none yet, see murmuration train'}")
+    if found["until_ms"] is not None:
+        OUT.print(f"as of {datetime.fromtimestamp(found['until_ms'] / 1000, UTC).isoformat()}")
     OUT.print(f"http {found['address']}, ray {found['ray']}")
 
 
@@ -308,7 +312,7 @@ def demo(
     data_dir: DataDir = None,
 ) -> None:
     """A world, its models and its timelines on this machine, in one command."""
-    settings = settings_of(data_dir or Path("murmuration-demo"))
+    settings = settings_to_start(data_dir or Path("murmuration-demo"))
     from cluster.commands.demo import run
 
     run(settings, users, days, OUT)

@@ -16,7 +16,7 @@ from actors.log_writer import LogWriter
 from actors.ray_router import KEEPER, LABELLER, LOG_WRITER, connect_log, shard_name
 from actors.shard import Shard
 from cluster import ray_head
-from cluster.ray_environment import RunRecord, read_record
+from cluster.run_record import RunRecord, read_record
 from cluster.settings import Settings
 from serve_app import APPLICATION_NAME, application
 
@@ -42,12 +42,17 @@ def up(
     """Start everything that does not run yet, and wait until it answers.
 
     `until_ms` makes shards that hold only the events up to a past instant. Raises
-    `LaunchError` or `RayProblem`.
+    `LaunchError`, also where another system runs on the same data, or `RayProblem`.
     """
     settings = absolute(settings)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     report("connecting to Ray")
-    record = ray_head.connect(settings, start=True)
+    record = ray_head.connect(settings, start=True, until_ms=until_ms)
+    if differences := record.differences(settings, until_ms):
+        raise LaunchError(
+            f"another system runs on {settings.data_dir}: {'; '.join(differences)}. "
+            "Run `murmuration down` first"
+        )
     _check_nodes(settings)
     report("starting the log")
     writer = None
@@ -113,6 +118,7 @@ def status(settings: Settings) -> dict[str, Any]:
     return {
         "address": f"http://{record.http_host}:{record.http_port}",
         "ray": record.address,
+        "until_ms": record.until_ms,
         "shards": shards,
         "keeper": keeper,
         "labeller": labeller,

@@ -5,28 +5,14 @@ right by then: `prepare` first, `cluster.ray_head` and the actors afterwards.
 """
 
 import hashlib
-import json
 import os
 import secrets
 import tempfile
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from cluster.durable import replace_file
 from cluster.processes import command_lines
+from cluster.run_record import read_record
 from cluster.settings import Settings
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """What `up` wrote down for the commands that come later."""
-
-    address: str
-    started_ray: bool
-    """Whether this system started Ray, and so ends it too."""
-    environment: dict[str, str]
-    http_host: str
-    http_port: int
 
 
 def prepare(settings: Settings) -> None:
@@ -46,26 +32,6 @@ def runs_here() -> bool:
     if os.environ.get("RAY_ADDRESS"):
         return True
     return any(line[0].endswith(b"/gcs/gcs_server") for _, line in command_lines())
-
-
-def forget_record(settings: Settings) -> None:
-    """The system no longer runs."""
-    _record_path(settings).unlink(missing_ok=True)
-
-
-def read_record(settings: Settings) -> RunRecord | None:
-    """What the last `up` wrote down, or None."""
-    try:
-        return RunRecord(**json.loads(_record_path(settings).read_bytes()))
-    except (OSError, ValueError, TypeError):
-        return None
-
-
-def replace_record(settings: Settings, record: RunRecord) -> None:
-    """Write down how the system runs."""
-    path = _record_path(settings)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, json.dumps(asdict(record)).encode())
 
 
 def ensure_ray_token() -> Path:
@@ -142,7 +108,3 @@ def scratch_folder(settings: Settings) -> Path:
     """A short path of this system's own: a Unix socket's may have 107 characters."""
     name = hashlib.sha256(str(settings.data_dir.resolve()).encode()).hexdigest()[:10]
     return Path(tempfile.gettempdir()) / f"murmuration-{os.getuid()}-{name}"
-
-
-def _record_path(settings: Settings) -> Path:
-    return settings.data_dir / "run.json"

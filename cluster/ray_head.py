@@ -14,15 +14,8 @@ from pathlib import Path
 import ray
 
 from cluster.processes import command_lines
-from cluster.ray_environment import (
-    RunRecord,
-    fast_environment,
-    forget_record,
-    read_record,
-    replace_record,
-    runs_here,
-    scratch_folder,
-)
+from cluster.ray_environment import fast_environment, runs_here, scratch_folder
+from cluster.run_record import RunRecord, forget_record, read_record, replace_record
 from cluster.settings import Settings
 
 _START_TIMEOUT_S = 90
@@ -36,19 +29,22 @@ class RayProblem(RuntimeError):
     """Ray could not be started, found or stopped."""
 
 
-def connect(settings: Settings, *, start: bool) -> RunRecord:
+def connect(settings: Settings, *, start: bool, until_ms: int | None = None) -> RunRecord:
     """Connect this process to Ray: the system's own, one that runs already, or a new one.
 
-    Raises `RayProblem`, saying what to do, where none runs and `start` is False.
+    What `start` writes down of a new system says `until_ms`. Raises `RayProblem`, saying what to
+    do, where none runs and `start` is False.
     """
     known = read_record(settings)
     if known and _connects(settings, known.address):
         return known
     if runs_here() and _connects(settings, "auto"):
         address = ray.get_runtime_context().gcs_address
-        record = RunRecord(address, False, {}, settings.http.host, settings.http.port)
+        record = RunRecord.of(
+            settings, until_ms, address=address, started_ray=False, environment={}
+        )
     elif start:
-        record = _start(settings)
+        record = _start(settings, until_ms)
         if not _connects(settings, record.address):
             raise RayProblem(f"Ray was started but does not answer at {record.address}")
     else:
@@ -74,7 +70,7 @@ def disconnect_and_stop(settings: Settings) -> None:
     shutil.rmtree(scratch_folder(settings), ignore_errors=True)
 
 
-def _start(settings: Settings) -> RunRecord:
+def _start(settings: Settings, until_ms: int | None) -> RunRecord:
     environment = fast_environment(settings)
     port = _free_port()
     command = [
@@ -90,7 +86,9 @@ def _start(settings: Settings) -> RunRecord:
         said = (done.stderr or done.stdout).strip().splitlines()[-5:]
         raise RayProblem("Ray did not start: " + " / ".join(said))
     address = _CURRENT_CLUSTER.read_text().strip()
-    record = RunRecord(address, True, environment, settings.http.host, settings.http.port)
+    record = RunRecord.of(
+        settings, until_ms, address=address, started_ray=True, environment=environment
+    )
     replace_record(settings, record)
     return record
 

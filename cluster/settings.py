@@ -317,11 +317,12 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def load(path: Path | None = None, **overrides: Any) -> Settings:
+def load(path: Path | None = None, *, default_preset: str = "laptop", **overrides: Any) -> Settings:
     """Settings from a YAML file, the environment and overrides; the last named wins.
 
     `path` defaults to `MURMURATION_CONFIG`, else `murmuration.yaml` where it exists. The
-    preset named by any of them lies beneath all of them. Raises `SettingsError`.
+    preset named by any of them, else `default_preset`, lies beneath all of them. Raises
+    `SettingsError`.
     """
     if path is None:
         named = os.environ.get("MURMURATION_CONFIG")
@@ -331,7 +332,7 @@ def load(path: Path | None = None, **overrides: Any) -> Settings:
     given: dict[str, Any] = _read_yaml(path) if path else {}
     given = _merge(given, _from_environment())
     given = _merge(given, overrides)
-    preset = given.get("preset", "laptop")
+    preset = given.setdefault("preset", default_preset)
     if not isinstance(preset, str) or preset not in PRESETS:
         raise SettingsError(f"preset: {preset!r} is unknown; choose one of {', '.join(PRESETS)}")
     try:

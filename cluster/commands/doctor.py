@@ -10,7 +10,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.ray_environment import ensure_ray_token, read_record, runs_here
+from cluster.ray_environment import ensure_ray_token, runs_here
+from cluster.run_record import read_record
 from cluster.settings import Settings
 
 TRIPLE = {"torch": "2.13.0", "torchrec": "1.8.0", "fbgemm-gpu-cpu": "1.8.0"}

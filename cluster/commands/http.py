@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import httpx
 
-from cluster.ray_environment import read_record
+from cluster.run_record import read_record
 from cluster.settings import Settings
 from cluster.tokens import tokens_path
 

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from cluster import ray_environment
+from cluster.run_record import read_record
 from cluster.settings import Settings, load
 
 OUT = Console()
@@ -31,12 +32,30 @@ User = Annotated[int, typer.Argument(min=1, metavar="USER")]
 
 
 def settings_of(data_dir: Path | None, preset: str | None = None) -> Settings:
-    """The settings; and the environment is made Ray's, so whatever imports Ray comes after.
+    """The settings, where a system runs on the same data in all that commands share with it.
 
-    Raises `SettingsError`.
+    The environment is made Ray's, so whatever imports Ray comes after. Raises `SettingsError`.
     """
-    given: dict[str, Any] = {"data_dir": data_dir, "preset": preset}
-    settings = load(**{name: value for name, value in given.items() if value is not None})
+    given = _given(data_dir, preset)
+    settings = load(**given)
+    if record := read_record(settings):
+        shared = dict(record.settings)
+        default_preset = shared.pop("preset", settings.preset)
+        settings = load(default_preset=default_preset, **shared, **given)
+    return _ready(settings)
+
+
+def settings_to_start(data_dir: Path | None, preset: str | None = None) -> Settings:
+    """The settings of a system that is to run, as `settings_of` but for what runs already."""
+    return _ready(load(**_given(data_dir, preset)))
+
+
+def _given(data_dir: Path | None, preset: str | None) -> dict[str, Any]:
+    given = {"data_dir": data_dir, "preset": preset}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _ready(settings: Settings) -> Settings:
     ray_environment.prepare(settings)
     if settings.visibility.rules_off or settings.switches.experiments:
         # Only what has rules knows their names, and takes a second to import.

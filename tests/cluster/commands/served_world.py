@@ -8,7 +8,7 @@ from pathlib import Path
 
 import uvicorn
 
-from cluster.ray_environment import RunRecord, replace_record
+from cluster.run_record import RunRecord, replace_record
 from cluster.tokens import Tokens
 from serve_app import build_app
 from tests.http_world import TOKENS, Event, World, a_world

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cluster.commands.http import HttpProblem, HttpService
-from cluster.ray_environment import RunRecord, replace_record
+from cluster.run_record import RunRecord, replace_record
 from cluster.settings import load
 from tests.running import free_port
 

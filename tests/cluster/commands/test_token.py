@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from cluster.cli import app, main
 from cluster.commands.http import HttpProblem, HttpService
-from cluster.ray_environment import RunRecord, replace_record
+from cluster.run_record import RunRecord, replace_record
 from cluster.settings import load
 from cluster.tokens import TOKENS_VARIABLE, load_tokens
 
