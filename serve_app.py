@@ -50,7 +50,6 @@ from timeline.what_if_routes import what_if_routes
 if TYPE_CHECKING:
     from training.heavy_ranker.loaded import LoadedRankers
 
-APPLICATION_NAME = "murmuration"
 _FLUSH_TIMEOUT_S = 60.0
 PAGE_THREADS = 3
 """Of a replica. A page is computing for most of its time, so more of them only make each other

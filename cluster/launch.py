@@ -7,7 +7,7 @@ from typing import Any
 import ray
 from ray import serve
 from ray.exceptions import RayError
-from ray.util import list_named_actors
+from ray.serve.exceptions import RayServeException
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.keeper import Keeper
@@ -18,7 +18,7 @@ from actors.shard import Shard
 from cluster import ray_head
 from cluster.run_record import RunRecord, read_record
 from cluster.settings import Settings
-from serve_app import APPLICATION_NAME, application
+from serve_app import application
 
 READY_TIMEOUT_S = 180.0
 _CALL_TIMEOUT_S = 10.0
@@ -76,28 +76,31 @@ def up(
     _wait_ready(shards, report)
     if http:
         report("starting the HTTP service")
-        serve.start(
-            http_options={"host": settings.http.host, "port": settings.http.port},
-            detached=True,
-        )
-        serve.run(application(settings, until_ms), name=APPLICATION_NAME, route_prefix="/")
+        _start_serving(settings, until_ms)
     return record
 
 
 def down(settings: Settings, report: Report = lambda _: None) -> bool:
-    """Stop the system; returns whether there was one. Nothing acknowledged is lost."""
+    """Stop the system on this data; returns whether there was one.
+
+    Nothing acknowledged is lost. On a Ray that somebody else started, only what is this system's
+    own is ended.
+    """
     settings = absolute(settings)
     known = read_record(settings)
+    if known:
+        namespace = known.settings.get("namespace", settings.namespace)
+        settings = settings.model_copy(update={"namespace": namespace})
     try:
-        ray_head.connect(settings, start=False)
+        record = ray_head.connect(settings, start=False)
     except ray_head.RayProblem:
         ray_head.disconnect_and_stop(settings)
         return known is not None
     report("stopping the HTTP service")
-    serve.shutdown()
+    _stop_serving(settings, record)
     report("stopping the actors")
     names = [shard_name(shard) for shard in range(1024)]
-    running = set(_actor_names(settings))
+    running = set(ray_head.actor_names(settings))
     for name in [*names, LABELLER, KEEPER, LOG_WRITER]:
         if name in running:
             _end_actor(settings, name)
@@ -217,9 +220,26 @@ def _status_of(settings: Settings, name: str) -> dict[str, Any]:
         return {"failure": str(error)[:200]}
 
 
-def _actor_names(settings: Settings) -> list[str]:
-    listed = list_named_actors(all_namespaces=True)
-    return [a["name"] for a in listed if a["namespace"] == settings.namespace]
+def _start_serving(settings: Settings, until_ms: int | None) -> None:
+    http = settings.http
+    serve.start(http_options={"host": http.host, "port": http.port}, detached=True)
+    try:
+        serve.run(application(settings, until_ms), name=settings.namespace, route_prefix="/")
+    except RayServeException as error:
+        # What the controller raised comes with Ray's account of where.
+        problem = getattr(error, "cause", error)
+        raise LaunchError(f"the HTTP service was not started: {problem}") from error
+
+
+def _stop_serving(settings: Settings, record: RunRecord) -> None:
+    """End our application, and Serve itself unless others use it on a Ray that is theirs."""
+    if not record.started_ray:
+        if settings.namespace not in serve.status().applications:
+            return
+        serve.delete(settings.namespace)
+        if serve.status().applications:
+            return
+    serve.shutdown()
 
 
 def _end_actor(settings: Settings, name: str) -> None:

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import ray
+from ray.util import list_named_actors
 
 from cluster.processes import command_lines
 from cluster.ray_environment import fast_environment, runs_here, scratch_folder
@@ -30,28 +31,39 @@ class RayProblem(RuntimeError):
 
 
 def connect(settings: Settings, *, start: bool, until_ms: int | None = None) -> RunRecord:
-    """Connect this process to Ray: the system's own, one that runs already, or a new one.
+    """Connect this process to the Ray of the system on this data.
 
-    What `start` writes down of a new system says `until_ms`. Raises `RayProblem`, saying what to
-    do, where none runs and `start` is False.
+    Where there is none, `start` takes one that runs already, or a new one, and writes down that
+    the system is on it, as of `until_ms`. Raises `RayProblem`, saying what to do, where there is
+    none and `start` is False, and where another system has the namespace.
     """
     known = read_record(settings)
     if known and _connects(settings, known.address):
         return known
+    if not start:
+        raise RayProblem("Murmuration is not running here: start it with `murmuration up`")
     if runs_here() and _connects(settings, "auto"):
+        if actor_names(settings):
+            raise RayProblem(
+                f"another system has the namespace {settings.namespace!r} on the Ray that runs "
+                "here: stop it with `murmuration down --data-dir FOLDER`, or set `namespace`"
+            )
         address = ray.get_runtime_context().gcs_address
         record = RunRecord.of(
             settings, until_ms, address=address, started_ray=False, environment={}
         )
-    elif start:
-        record = _start(settings, until_ms)
-        if not _connects(settings, record.address):
-            raise RayProblem(f"Ray was started but does not answer at {record.address}")
-    else:
-        raise RayProblem("Murmuration is not running here: start it with `murmuration up`")
-    if start:
         replace_record(settings, record)
+        return record
+    record = _start(settings, until_ms)
+    if not _connects(settings, record.address):
+        raise RayProblem(f"Ray was started but does not answer at {record.address}")
     return record
+
+
+def actor_names(settings: Settings) -> list[str]:
+    """Names of the actors in the system's namespace, on the Ray that this process is at."""
+    listed = list_named_actors(all_namespaces=True)
+    return [a["name"] for a in listed if a["namespace"] == settings.namespace]
 
 
 def disconnect_and_stop(settings: Settings) -> None:

@@ -72,7 +72,7 @@ def open_target(settings: Settings) -> Iterator[Target]:
 
 
 def _runs(settings: Settings) -> bool:
-    """Whether this system's keeper looks after the archive; a Ray here may be somebody else's."""
+    """Whether the system on this data runs, whose keeper looks after the archive."""
     try:
         ray_head.connect(settings, start=False)
         ray.get_actor(KEEPER, settings.namespace)
