@@ -192,7 +192,7 @@ def simulate(
     preset: Preset = None,
 ) -> None:
     """Make a synthetic social world that ends now, and bring its events in."""
-    settings = settings_of(data_dir, preset)
+    settings = settings_of(data_dir, preset, may_start_ray=True)
     if closed_loop:
         from cluster.commands import closed_loop as loop
 
@@ -223,7 +223,7 @@ def train(
     preset: Preset = None,
 ) -> None:
     """Train models on the archive, and make them the ones that serve."""
-    settings = settings_of(data_dir, preset)
+    settings = settings_of(data_dir, preset, may_start_ray=True)
     from cluster.commands import training
     from cluster.commands.training_bars import training_bars
     from cluster.commands.training_text import print_trained

@@ -14,17 +14,30 @@ from cluster.processes import command_lines
 from cluster.run_record import read_record
 from cluster.settings import Settings
 
+GCS_PORT = 6379
+DASHBOARD_PORT = 8265
+HAPROXY_PORTS = {"RAY_SERVE_HAPROXY_STATS_PORT": 8404, "RAY_SERVE_HAPROXY_METRICS_PORT": 9101}
+"""By the variable that sets another; these and the two above are Ray's defaults."""
+
 
 def prepare(settings: Settings) -> None:
     """Set the environment that fits the Ray which runs here, or which `up` would start.
 
     A Ray that somebody else started keeps its own ways: its environment is not touched.
     """
+    if not adopt(settings) and not runs_here():
+        os.environ.update(fast_environment(settings))
+
+
+def adopt(settings: Settings) -> bool:
+    """Set the environment of the system that runs on this data; returns whether there is one.
+
+    Enough for commands that start nothing. Writes no file.
+    """
     known = read_record(settings)
     if known:
         os.environ.update(known.environment)
-    elif not runs_here():
-        os.environ.update(fast_environment(settings))
+    return known is not None
 
 
 def runs_here() -> bool:
@@ -34,9 +47,14 @@ def runs_here() -> bool:
     return any(line[0].endswith(b"/gcs/gcs_server") for _, line in command_lines())
 
 
+def ray_token_path() -> Path:
+    """Where `ensure_ray_token` has it."""
+    return Path.home() / ".ray" / "auth_token"
+
+
 def ensure_ray_token() -> Path:
     """Ray's own token file, made where it is missing: `ray start --head` makes none."""
-    path = Path.home() / ".ray" / "auth_token"
+    path = ray_token_path()
     if not path.exists():
         path.parent.mkdir(mode=0o700, exist_ok=True)
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

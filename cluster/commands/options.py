@@ -31,10 +31,13 @@ Instant = Annotated[
 User = Annotated[int, typer.Argument(min=1, metavar="USER")]
 
 
-def settings_of(data_dir: Path | None, preset: str | None = None) -> Settings:
+def settings_of(
+    data_dir: Path | None, preset: str | None = None, *, may_start_ray: bool = False
+) -> Settings:
     """The settings, where a system runs on the same data in all that commands share with it.
 
-    The environment is made Ray's, so whatever imports Ray comes after. Raises `SettingsError`.
+    The environment is made that of its Ray, or with `may_start_ray` of one that is to come, so
+    whatever imports Ray comes after. Raises `SettingsError`.
     """
     given = _given(data_dir, preset)
     settings = load(**given)
@@ -42,12 +45,15 @@ def settings_of(data_dir: Path | None, preset: str | None = None) -> Settings:
         shared = dict(record.settings)
         default_preset = shared.pop("preset", settings.preset)
         settings = load(default_preset=default_preset, **shared, **given)
-    return _ready(settings)
+    (ray_environment.prepare if may_start_ray else ray_environment.adopt)(settings)
+    return _checked(settings)
 
 
 def settings_to_start(data_dir: Path | None, preset: str | None = None) -> Settings:
     """The settings of a system that is to run, as `settings_of` but for what runs already."""
-    return _ready(load(**_given(data_dir, preset)))
+    settings = load(**_given(data_dir, preset))
+    ray_environment.prepare(settings)
+    return _checked(settings)
 
 
 def _given(data_dir: Path | None, preset: str | None) -> dict[str, Any]:
@@ -55,8 +61,7 @@ def _given(data_dir: Path | None, preset: str | None) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _ready(settings: Settings) -> Settings:
-    ray_environment.prepare(settings)
+def _checked(settings: Settings) -> Settings:
     if settings.visibility.rules_off or settings.switches.experiments:
         # Only what has rules knows their names, and takes a second to import.
         from timeline.rules_off import check_rules_off
