@@ -1,7 +1,10 @@
 """The command line: `murmuration COMMAND`."""
 
+import signal
 import sys
+import threading
 import time
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -233,8 +236,9 @@ def train(
         settings = training.with_workers(settings, workers)
     instant = instant_of(as_of)
     force = force or not (name == training.ALL or watch)
-    try:
-        while True:
+    stopped = _interrupted() if watch else threading.Event()
+    while not stopped.is_set():
+        with suppress(KeyboardInterrupt) if watch else nullcontext():
             with training_bars(ERR) as bars:
                 outcomes = training.train(settings, name, instant, activate, bars=bars, force=force)
                 found = list(outcomes)
@@ -246,11 +250,23 @@ def train(
             if not watch:
                 return
             force = False
-            time.sleep(every)
-    except KeyboardInterrupt:
-        if not watch:
-            raise
-        ERR.print("stopped watching")
+            stopped.wait(every)
+    ERR.print("stopped watching")
+
+
+def _interrupted() -> threading.Event:
+    """Set by Ctrl-C, which ends what runs as well.
+
+    The exception alone may be lost: raised while an object is finalised, it is only printed.
+    """
+    interrupted = threading.Event()
+
+    def interrupt(_signal: int, _frame: object) -> None:
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    return interrupted
 
 
 @app.command()

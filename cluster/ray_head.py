@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import ray
+from ray.exceptions import RayError
 from ray.util import list_named_actors
 
 from cluster.processes import command_lines
@@ -21,6 +22,7 @@ from cluster.settings import Settings
 
 _START_TIMEOUT_S = 90
 _STOP_TIMEOUT_S = 60
+_AUTHENTICATION = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH")
 _CURRENT_CLUSTER = Path("/tmp/ray/ray_current_cluster")
 """Where Ray writes down the address of the cluster it started last."""
 
@@ -48,8 +50,10 @@ def connect(settings: Settings, *, start: bool, until_ms: int | None = None) -> 
                 "here: stop it with `murmuration down --data-dir FOLDER`, or set `namespace`"
             )
         address = ray.get_runtime_context().gcs_address
+        # Whether Ray authenticates is found out for "auto" only, not for an address.
+        environment = {name: os.environ[name] for name in _AUTHENTICATION if name in os.environ}
         record = RunRecord.of(
-            settings, until_ms, address=address, started_ray=False, environment={}
+            settings, until_ms, address=address, started_ray=False, environment=environment
         )
         replace_record(settings, record)
         return record
@@ -126,7 +130,7 @@ def _connects(settings: Settings, address: str) -> bool:
             logging_level=logging.ERROR,
             configure_logging=False,
         )
-    except (ConnectionError, RuntimeError, ValueError):
+    except (ConnectionError, RuntimeError, ValueError, RayError):
         with contextlib.suppress(Exception):
             ray.shutdown()
         return False
