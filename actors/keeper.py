@@ -26,12 +26,14 @@ class Keeper:
     """Archives the log as it grows and trims what every reader has passed.
 
     `writer` is the handle of the actor that owns the log, or None where this process may
-    trim it itself.
+    trim it itself. With `trims` False the log stays: shards that stop at a past instant may
+    still have to read what snapshots of later hold.
     """
 
-    def __init__(self, settings: Settings, writer: Any = None) -> None:
+    def __init__(self, settings: Settings, writer: Any = None, trims: bool = True) -> None:
         self._settings = settings
         self._writer = writer
+        self._trims = trims
         self._stop = threading.Event()
         self._step = threading.Lock()
         self._log = open_reader(settings)
@@ -87,6 +89,8 @@ class Keeper:
                 self._archiver.compact(date, now_ms)
             self._archiver.sweep(now_ms)
             archived = self._archiver.positions()
+        if not self._trims:
+            return
         kept = snapshot.safe_offsets(self._settings.data_dir / "snapshots")
         kept[features_lane(self._settings)] = archived.get(features_lane(self._settings), 0)
         trim = {lane: min(archived.get(lane, 0), offset) for lane, offset in kept.items()}

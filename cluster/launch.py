@@ -71,7 +71,7 @@ def up(
         )
         for shard in range(settings.shards.count)
     ]
-    _actor(settings, KEEPER, Keeper, settings, writer)
+    _actor(settings, KEEPER, Keeper, settings, writer, until_ms is None)
     _actor(settings, LABELLER, Labelling, settings)
     _wait_ready(shards, report)
     if http:

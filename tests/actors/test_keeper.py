@@ -13,6 +13,26 @@ from tests.actors.test_tailer import wait_for
 from tests.worlds import USERS, Clock, checked
 
 
+@pytest.mark.parametrize("trims", [True, False])
+def test_a_system_of_the_past_trims_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trims: bool
+) -> None:
+    settings = load(None, data_dir=tmp_path)
+    with open_writer(settings) as log:
+        batch = checked([Clock().post(100, USERS[0], text="kept")])
+        log.append({lane: encode(part) for lane, part in route(batch, settings.log.lanes).items()})
+        everything = dict.fromkeys(range(settings.log.lanes), 2**40)
+        monkeypatch.setattr(keeping.snapshot, "safe_offsets", lambda _: dict(everything))
+        keeper = Keeper(settings, None, trims)
+        monkeypatch.setattr(keeper._log, "trim", log.trim)
+        try:
+            keeper.flush()
+            keeper._housekeep()
+        finally:
+            keeper.stop()
+        assert (max(log.first_offsets().values()) > 1) == trims
+
+
 def test_a_log_that_never_rests_is_trimmed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load(None, data_dir=tmp_path)
     monkeypatch.setattr(keeping, "_STEP_EVERY_S", 0.01)
