@@ -56,7 +56,8 @@ class Captured:
     watermarks_ms: dict[int, int]
     active: dict[str, Activation]
     tables: dict[str, list[Callable[[], Exported]]]
-    recent: dict[int, dict[str, Ids]]
+    lanes: dict[str, dict[int, dict[str, Ids]]]
+    """What is kept by lane, not by partition."""
 
 
 def capture(state: ShardState, offsets: dict[int, int]) -> Captured:
@@ -82,7 +83,10 @@ def capture(state: ShardState, offsets: dict[int, int]) -> Captured:
         {lane: recent.watermark_ms for lane, recent in state.recent.items()},
         dict(state.active),
         tables,
-        {lane: recent.columns() for lane, recent in state.recent.items()},
+        {
+            "recent": {lane: recent.columns() for lane, recent in state.recent.items()},
+            "imported": {lane: records.columns() for lane, records in state.imported.items()},
+        },
     )
 
 
@@ -99,8 +103,9 @@ def write(captured: Captured, root: Path) -> Path:
             for part, export in enumerate(exports):
                 for lane, columns in _by_lane(table, export(), captured.n_lanes):
                     files.append(_write_file(draft, table, part, lane, columns))
-        for lane, keys in captured.recent.items():
-            files.append(_write_file(draft, "recent", 0, lane, dict(keys)))
+        for table, of_lanes in captured.lanes.items():
+            for lane, kept in of_lanes.items():
+                files.append(_write_file(draft, table, 0, lane, dict(kept)))
         manifest = {
             "schema_version": SCHEMA_VERSION,
             "first_partition": captured.first_partition,
@@ -368,10 +373,9 @@ def _load(
             content = pa.ipc.open_file(source).read_all()
             columns = {n: _numpy_of(content.column(n)) for n in content.column_names}
             table = entry["table"]
-            if table == "recent":
-                watermark = manifest["watermarks_ms"].get(str(entry["lane"]), 0)
+            if table in ("recent", "imported"):
                 if manifest["n_lanes"] == state.settings.log.lanes:
-                    state.recent[entry["lane"]].restore(columns, watermark)
+                    _restore_lane(state, entry, manifest, columns)
                 continue
             kept = np.flatnonzero(take[_partitions(table, columns)])
             columns = {name: _taken(values, kept) for name, values in columns.items()}
@@ -396,6 +400,16 @@ def _load(
         if name not in state.active or state.active[name].time_ms < time_ms:
             state.active[name] = Activation(version, time_ms)
     return vectors
+
+
+def _restore_lane(
+    state: ShardState, entry: dict[str, Any], manifest: dict[str, Any], columns: dict[str, Ids]
+) -> None:
+    lane = entry["lane"]
+    if entry["table"] == "imported":
+        state.imported[lane].restore(columns)
+    else:
+        state.recent[lane].restore(columns, manifest["watermarks_ms"].get(str(lane), 0))
 
 
 def _restore_vectors(

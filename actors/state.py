@@ -19,7 +19,8 @@ from actors.models import ACTIVATED, OF_VECTORS, PROBLEMS, Models
 from actors.posts import USER_KINDS, PostsKind
 from actors.rows import Engagements, Rows
 from actors.scored_posts import ScoredCache
-from actors.stores.recent_ids import RecentIds
+from actors.stores.imported_records import ImportedRecords
+from actors.stores.recent_ids import RecentIds, keys_of
 from actors.stores.relations import Relations
 from actors.stores.users import UserTable
 from actors.stores.versions import versions_of
@@ -93,6 +94,7 @@ class ShardState:
             else None
         )
         self.recent = {lane: RecentIds(settings.windows.dedup_ms) for lane in self.lanes}
+        self.imported = {lane: ImportedRecords() for lane in self.lanes}
         self.active: dict[str, Activation] = {}
         self._retired: dict[str, int] = {}
         """Versions of `vectors` that served before, and until when."""
@@ -134,6 +136,7 @@ class ShardState:
         """Memory held by all stores."""
         kinds = sum(kind.memory_bytes for kind in self._kinds)
         recent = sum(ids.memory_bytes for ids in self.recent.values())
+        recent += sum(records.memory_bytes for records in self.imported.values())
         return kinds + recent + self.users.memory_bytes + self.followers.memory_bytes
 
     @property
@@ -198,15 +201,16 @@ class ShardState:
     def apply(self, batch: pa.RecordBatch, offsets: npt.NDArray[np.int64], imported: bool) -> int:
         """Apply rows of any lanes, in slices between queries; returns how many were new.
 
-        `offsets` (n,) says where in the log each row stands. Rows of other shards'
-        partitions, rows a snapshot already holds and events applied before are passed over.
+        `offsets` (n,) says where in the log each row stands; the rows of a record come
+        together. Rows of other shards' partitions, rows a snapshot already holds and events
+        applied before are passed over.
         """
         rows = Rows(batch)
         partitions = rows[PARTITION]
         mine = (partitions >= self.first_partition) & (partitions < self.end_partition)
         activations = rows["kind"] == Kind.ARTIFACT_ACTIVATE
         mine &= (self.skip_until[partitions] < offsets) & ~activations
-        admitted = self._admit(rows, mine, imported)
+        admitted = self._admit(rows, offsets, mine, imported)
         if activations.any():
             self._activate(rows.where(activations))
         rows = rows.where(admitted)
@@ -266,7 +270,11 @@ class ShardState:
                 yield
 
     def _admit(
-        self, rows: Rows, mine: npt.NDArray[np.bool_], imported: bool
+        self,
+        rows: Rows,
+        offsets: npt.NDArray[np.int64],
+        mine: npt.NDArray[np.bool_],
+        imported: bool,
     ) -> npt.NDArray[np.bool_]:
         """Which of my rows were not applied before."""
         admitted = np.zeros(len(rows), bool)
@@ -279,6 +287,10 @@ class ShardState:
             # The watermark is the lane's, and so the same for every number of shards.
             latest_ms = int(rows["time_ms"][of_lane].max())
             recent.watermark_ms = max(recent.watermark_ms, latest_ms)
+            n_mine = int((of_lane & mine).sum())
+            if imported:
+                keys = keys_of(rows["event_id"][of_lane], rows[PARTITION][of_lane])
+                mine[of_lane] &= ~self.imported[lane].copies(keys, offsets[of_lane])
             chosen = np.flatnonzero(of_lane & mine)
             admitted[chosen], n_late = recent.admit(
                 rows["event_id"][chosen],
@@ -287,7 +299,7 @@ class ShardState:
                 imported=imported,
             )
             self.counters["late"] += n_late
-            self.counters["repeated"] += len(chosen) - int(admitted[chosen].sum()) - n_late
+            self.counters["repeated"] += n_mine - int(admitted[chosen].sum()) - n_late
         return admitted
 
     def _apply(self, rows: Rows, engagements: Engagements) -> None:

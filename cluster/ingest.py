@@ -107,9 +107,12 @@ class Ingest:
             try:
                 offset = self._appender.append(payloads)
             except BaseException:
-                # Not acknowledged: sent again, these events must not count as repeated.
-                with self._history:
-                    self._since_flush.difference_update(batch.column("event_id").to_pylist())
+                # Not acknowledged, so these events may be in the log or not: only an archive
+                # that has taken in all of the log can tell which are repeated when sent again.
+                if history:
+                    with self._history:
+                        self._since_flush.difference_update(batch.column("event_id").to_pylist())
+                        self._archive = None
                 raise
         return Ingested(batch.num_rows, offset, repeated, checked.clamped, checked.problems)
 

@@ -46,7 +46,8 @@ def encode(batch: pa.RecordBatch, *, imported: bool = False) -> bytes:
     """An Arrow IPC stream that holds the batch and the version of its schema.
 
     `imported` says that the archive was checked: no event of the batch came before, however
-    old it is, so that appliers need not refuse those outside their deduplication window.
+    old it is, so that appliers refuse none outside their deduplication window, but in copies of
+    this very record.
     """
     metadata = {_VERSION_KEY: str(SCHEMA_VERSION).encode(), _IMPORTED_KEY: b"01"[imported:][:1]}
     batch = batch.replace_schema_metadata(metadata)

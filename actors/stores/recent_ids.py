@@ -38,14 +38,15 @@ class RecentIds:
     ) -> tuple[npt.NDArray[np.bool_], int]:
         """Which rows are new, and how many were refused as too old to tell.
 
-        `imported` rows were checked against the archive, so the old ones are new too.
+        `imported` rows were checked against the archive and are of no copied record
+        (`imported_records`), so the old ones are new too.
         """
         if len(times_ms):
             self.watermark_ms = max(self.watermark_ms, int(times_ms.max()))
         oldest_ms = self.watermark_ms - self._window_ms
         admitted = times_ms < oldest_ms if imported else np.zeros(len(times_ms), bool)
         recent = times_ms >= oldest_ms
-        keys = _keys(event_ids, partitions)
+        keys = keys_of(event_ids, partitions)
         buckets = times_ms // self._width_ms
         for bucket in np.unique(buckets[recent]).tolist():
             rows = np.flatnonzero(recent & (buckets == bucket))
@@ -69,7 +70,8 @@ class RecentIds:
             self._buckets.setdefault(bucket, IdMap(len(keys))).get_or_insert(keys)
 
 
-def _keys(event_ids: Ids, partitions: npt.NDArray[np.uint16]) -> Ids:
+def keys_of(event_ids: Ids, partitions: npt.NDArray[np.uint16]) -> Ids:
+    """What stands for each (event, partition): positive, int64."""
     mixed = mix64(mix64(event_ids) + partitions.astype(np.uint64))
     return np.maximum((mixed >> np.uint64(1)).astype(np.int64), 1)
 

@@ -122,6 +122,5 @@ def test_copies_change_nothing(copies: int) -> None:
     event = clock.on_post(Kind.SERVED, ME, 5, FRIEND, request_id="r", position=0)
     [state] = states_of([])
     for offset in range(copies):
-        # History that was imported is not told from its copies.
         apply([state], [event], offset=offset + 1, imported=True)
     assert state.graph.activity.of(ME, NOW_MS, 0) == Attendance(1, (event["time_ms"],))

@@ -49,21 +49,26 @@ def test_within_the_window_order_and_repetition_do_not_matter(
 
 @st.composite
 def histories(draw: st.DrawFn) -> tuple[list[Event], list[list[Event]]]:
+    """Events in time order, and the same ones out of order, in appends some of which come again."""
     events = draw(worlds(span_ms=20 * DAY_MS))
-    return events, cut(draw, draw(st.permutations(events)))
+    batches = cut(draw, draw(st.permutations(events)))
+    if batches:
+        batches += draw(st.lists(st.sampled_from(batches), max_size=3))
+    return events, batches
 
 
 @settings(max_examples=20)
-@given(histories())
-def test_imported_history_may_come_in_any_order(
-    history: tuple[list[Event], list[list[Event]]],
+@given(histories(), st.sampled_from([1, 3]))
+def test_imported_history_may_come_in_any_order_and_again(
+    history: tuple[list[Event], list[list[Event]]], n_shards: int
 ) -> None:
     events, batches = history
-    ordered, shuffled = empty_states(1), empty_states(1)
+    ordered, shuffled = empty_states(n_shards), empty_states(n_shards)
     apply(ordered, events, imported=True)
     for offset, batch in enumerate(batches, 1):
         apply(shuffled, batch, offset=offset, imported=True)
     assert answers(shuffled) == answers(ordered)
+    assert [s.counters["applied"] for s in shuffled] == [s.counters["applied"] for s in ordered]
 
 
 @settings(max_examples=15)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ def test_every_table_is_in_a_snapshot(tmp_path: Path) -> None:
     [folder] = taken(states_of(some_events()), tmp_path)
     tables = {name.split("-")[0] for name in os.listdir(folder)}
     assert tables == {
-        *("users", "posts", "recent", "manifest.json", "follows", "followers", "mutes"),
+        *("users", "posts", "recent", "imported", "manifest.json", "follows", "followers", "mutes"),
         *("blocks", "blocked_by", "engagements", "signals", "feedback", "views"),
         *("topics", "engaged", "engaged_by", "stays", "post_labels", "author_labels"),
         *("recent_engagements", "embedded_posts", "aggregates", "choices", "activity"),
@@ -155,6 +156,41 @@ def test_the_log_after_a_snapshot_is_applied_once(tmp_path: Path) -> None:
     found = restored(tmp_path, 3)
     appended(found, 0, 3)
     assert answers(found) == answers(whole)
+
+
+@pytest.mark.parametrize("n_shards", [1, 2, 3])
+def test_history_that_stands_twice_in_the_log_counts_once(tmp_path: Path, n_shards: int) -> None:
+    """The second copy of an append comes after a snapshot, or after some of the snapshots."""
+    old = [e | {"time_ms": e["time_ms"] - 3 * DAY_MS} for e in some_events()]
+    news = [Clock(NOW_MS).edge(Kind.FOLLOW, u, v, event_id=9_000 + u) for u, v in pairwise(USERS)]
+    log = [old[:40], old[40:], old[:40], old[40:]]
+
+    def appended(states: Sequence[ShardState], first: int, end: int) -> None:
+        apply(states, news, offset=1)
+        for offset in range(first, end):
+            apply(states, log[offset], offset=offset + 2, imported=True)
+
+    once = empty_states(n_shards)
+    appended(once, 0, 2)
+    early, late = empty_states(2), empty_states(2)
+    appended(early, 0, 1)
+    appended(late, 0, 3)
+    taken(early[:1], tmp_path, offset=2)
+    taken(late[1:], tmp_path, offset=4)
+    found = restored(tmp_path, n_shards)
+    appended(found, 0, 4)
+    assert answers(found) == answers(once)
+    assert [s.graph.engagements.n_edges for s in found] == [
+        s.graph.engagements.n_edges for s in once
+    ]
+
+
+def test_a_snapshot_of_before_imports_were_remembered_is_read(tmp_path: Path) -> None:
+    states = states_of(some_events())
+    captured = snapshot.capture(states[0], dict.fromkeys(states[0].lanes, 1))
+    del captured.lanes["imported"]
+    snapshot.write(captured, tmp_path)
+    assert answers(restored(tmp_path)) == answers(states)
 
 
 def test_where_to_read_on(tmp_path: Path) -> None:

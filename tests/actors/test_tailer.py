@@ -16,6 +16,7 @@ from cluster.events import Kind
 from cluster.routing import encode, route
 from cluster.sqlite_log import SqliteLog
 from tests.worlds import (
+    DAY_MS,
     HOUR_MS,
     N_LANES,
     NOW_MS,
@@ -91,8 +92,11 @@ def test_shards_hold_what_the_log_says(tmp_path: Path, log: SqliteLog) -> None:
     with tailing(tmp_path, states):
         append(log, events[30:])
         append(log, events[:20])
+        wanted = states_of(events, 2)
+        applied = [s.counters["applied"] for s in wanted]
+        wait_for(lambda: [s.counters["applied"] for s in states] == applied)
         wait_for(lambda: sum(s.counters["repeated"] for s in states) > 20)
-        assert answers(states) == answers(states_of(events, 2))
+        assert answers(states) == answers(wanted)
 
 
 def test_a_restart_goes_on_from_the_snapshot(tmp_path: Path, log: SqliteLog) -> None:
@@ -110,6 +114,26 @@ def test_a_restart_goes_on_from_the_snapshot(tmp_path: Path, log: SqliteLog) -> 
     with tailing(tmp_path, states):
         assert answers(states) == answers(states_of(events, 3))
         assert sum(s.counters["applied"] for s in states) < 60
+
+
+def test_an_append_of_history_made_twice_counts_once(tmp_path: Path, log: SqliteLog) -> None:
+    """A writer that is killed before it answers is asked again, after a restart of the shards."""
+    clock = Clock()
+    append(log, some_events(clock))
+    old = [e | {"time_ms": e["time_ms"] - 9 * DAY_MS} for e in some_events(clock)]
+    append(log, old, imported=True)
+    states = empty_states(2)
+    with tailing(tmp_path, states) as tailers:
+        for tailer in tailers:
+            tailer.request_snapshot()
+        wait_for(lambda: all(tailer.last_snapshot for tailer in tailers))
+        once = answers(states)
+    append(log, old, imported=True)
+    again = empty_states(2)
+    with tailing(tmp_path, again):
+        assert answers(again) == once
+        assert [s.counters["applied"] for s in again] == [0, 0]
+        assert all(s.counters["repeated"] > 0 for s in again)
 
 
 def test_a_record_that_is_no_batch_is_passed_over_and_counted(

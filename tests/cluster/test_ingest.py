@@ -8,7 +8,7 @@ import pytest
 
 from cluster.archiver import Archiver
 from cluster.ingest import Ingest
-from cluster.log import LogUnavailable
+from cluster.log import AppendUnknown, LogUnavailable
 from cluster.logs import open_writer
 from cluster.routing import decode, is_imported
 from cluster.settings import Settings, load
@@ -82,6 +82,38 @@ def test_history_that_was_not_acknowledged_may_be_sent_again(settings: Settings)
             ingest.objects(events, now_ms=NOW_MS, history=True)
         appender.fails = False
         assert ingest.objects(events, now_ms=NOW_MS, history=True).accepted == 1
+
+
+def test_history_that_was_appended_without_an_answer_is_repeated_when_sent_again(
+    settings: Settings,
+) -> None:
+    with open_writer(settings) as log:
+        archiver = Archiver(log, settings.archive_root, range(settings.log.lanes))
+
+        def flush() -> None:
+            while archiver.step():
+                pass
+
+        class Silent:
+            answers = True
+
+            def append(self, lane_payloads: Mapping[int, bytes]) -> int:
+                offset = log.append(lane_payloads)
+                if not self.answers:
+                    raise AppendUnknown("no answer")
+                return offset
+
+        appender = Silent()
+        ingest = Ingest(settings, appender, flush)
+        assert ingest.objects([favourite(1, 3 * DAY_MS)], now_ms=NOW_MS, history=True).accepted
+        appender.answers = False
+        events = [favourite(n, 3 * DAY_MS) for n in (2, 3)]
+        with pytest.raises(AppendUnknown):
+            ingest.objects(events, now_ms=NOW_MS, history=True)
+        appender.answers = True
+        events.append(favourite(4, 3 * DAY_MS))
+        done = ingest.objects(events, now_ms=NOW_MS, history=True)
+        assert (done.accepted, done.repeated) == (1, 2)
 
 
 def test_an_activation_reaches_every_lane(settings: Settings) -> None:
