@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from cluster.ids import MAX_ID, Ids, id_of_string, mix64
+from cluster.ids import Ids, mix64
 from cluster.importers.contract import Report
 from cluster.importers.delimited import COMMA_SEPARATED, Column, Content, Layout, read_columns
+from cluster.importers.names import Names, ids_of
 
 FIRST_PSEUDO_AUTHOR = 2**62
 """Integer ids at and above it are kept for pseudo-authors, so that none is ever a user's."""
@@ -51,19 +51,25 @@ def read_authors(
     text_ids: bool,
     post_offset: int,
     author_offset: int,
+    names: Names | None = None,
 ) -> AuthorTable:
-    """The table in `file`; bad lines are refused as an import's own are."""
+    """The table in `file`; bad lines are refused as an import's own are.
+
+    `names` are those of the import, where ids are text.
+    """
+    names = names or Names()
     content = Content.TEXT if text_ids else Content.INTEGER
     wanted = {"item": (file.item, content), "author": (file.author, content)}
     tables = list(read_columns(path, report, wanted, file.layout))
     if not tables:
         return AuthorTable(np.empty(0, np.int64), np.empty(0, np.int64))
     table = pa.concat_tables(tables)
-    post_ids = ids_of(table.column("item"), post_offset)
-    author_ids = ids_of(table.column("author"), author_offset)
+    post_ids = ids_of(table.column("item"), post_offset, names.posts)
+    author_ids = ids_of(table.column("author"), author_offset, names.users)
     good = (post_ids > 0) & (author_ids > 0)
+    why = "an id is another name's, too" if text_ids else "an id is out of range"
     for row in np.flatnonzero(~good).tolist():
-        report.refuse(path, table.column("line")[row].as_py(), "an id is out of range")
+        report.refuse(path, table.column("line")[row].as_py(), why)
     post_ids, first = np.unique(post_ids[good], return_index=True)
     return AuthorTable(post_ids, author_ids[good][first])
 
@@ -77,16 +83,3 @@ def pseudo_authors(post_ids: Ids, *, text_ids: bool) -> Ids:
     if text_ids:
         return np.maximum((mix64(post_ids) >> np.uint64(1)).astype(np.int64), 1)
     return post_ids + FIRST_PSEUDO_AUTHOR
-
-
-def ids_of(column: pa.ChunkedArray, offset: int) -> Ids:
-    """Ids of a column: text is hashed, integers are shifted; 0 where the result is no id."""
-    if pa.types.is_string(column.type):
-        distinct = column.combine_chunks().dictionary_encode()
-        hashed = np.array(
-            [id_of_string(text) for text in distinct.dictionary.to_pylist()], np.int64
-        )
-        return hashed[distinct.indices.to_numpy()] if len(column) else hashed
-    values: npt.NDArray[np.int64] = column.to_numpy()
-    good = (values >= max(1 - offset, -(2**63))) & (values <= min(MAX_ID - offset, MAX_ID))
-    return np.where(good, np.where(good, values, 0) + offset, 0)

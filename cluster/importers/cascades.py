@@ -15,7 +15,6 @@ from cluster.importers.authors import (
     FIRST_PSEUDO_AUTHOR,
     AuthorFile,
     AuthorTable,
-    ids_of,
     pseudo_authors,
     read_authors,
 )
@@ -23,6 +22,7 @@ from cluster.importers.contract import Report, UnreadableImport
 from cluster.importers.delimited import Content, Layout, read_columns
 from cluster.importers.lines import LineBlock, beside, read_lines, shown_name
 from cluster.importers.mapping import DEFAULT_EPOCH_MS
+from cluster.importers.names import ids_of
 from cluster.importers.stages import Piece
 from cluster.importers.table import POST_LEAD_MS
 

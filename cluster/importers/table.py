@@ -12,7 +12,6 @@ from cluster.ids import MAX_ID, Ids
 from cluster.importers.authors import (
     FIRST_PSEUDO_AUTHOR,
     AuthorTable,
-    ids_of,
     pseudo_authors,
     read_authors,
 )
@@ -20,6 +19,7 @@ from cluster.importers.contract import Report
 from cluster.importers.delimited import Column, Content, read_columns
 from cluster.importers.lines import beside, shown_name
 from cluster.importers.mapping import EDGES, TIMES, TableMapping
+from cluster.importers.names import Names, ids_of
 from cluster.importers.parts import EventParts, FirstSeen
 from cluster.importers.stages import Piece
 
@@ -32,10 +32,12 @@ def read_table(path: str, mapping: TableMapping, report: Report) -> Iterator[Pie
 
     Without `sort` the posts of a file that is not in order of time may come late: their
     time is that of the first row, not of the earliest. Memory grows with the number of
-    items (and of users, with text ids); with `sort`, with the file.
+    items (and of users, with text ids); with `sort`, with the file. Of two texts with one id
+    (63 bits of a hash) the lines of the second are refused.
     """
+    names = Names()
     rows: Iterator[pa.Table] = (
-        _with_ids(table, path, mapping, report) for table in _read(path, mapping, report)
+        _with_ids(table, path, mapping, report, names) for table in _read(path, mapping, report)
     )
     if mapping.sort:
         tables = list(rows)
@@ -45,7 +47,7 @@ def read_table(path: str, mapping: TableMapping, report: Report) -> Iterator[Pie
         for table in rows:
             yield _edges(table, mapping, users)
         return
-    authors = _authors(path, mapping, report)
+    authors = _authors(path, mapping, report, names)
     seen = FirstSeen(), FirstSeen()
     for table in rows:
         yield _engagements(table, mapping, authors, seen, report)
@@ -71,7 +73,9 @@ def _read(path: str, mapping: TableMapping, report: Report) -> Iterator[pa.Table
     return read_columns(path, report, given, mapping.layout)
 
 
-def _with_ids(table: pa.Table, path: str, mapping: TableMapping, report: Report) -> pa.Table:
+def _with_ids(
+    table: pa.Table, path: str, mapping: TableMapping, report: Report, names: Names
+) -> pa.Table:
     """The good rows, with `time_ms` and the ids that the rows name."""
     lines = table.column("line").to_numpy()
     why = np.full(len(lines), "", object)
@@ -86,8 +90,13 @@ def _with_ids(table: pa.Table, path: str, mapping: TableMapping, report: Report)
     }
     for role, offset in offsets.items():
         if role in table.schema.names:
-            ids = ids_of(table.column(role), offset)
-            why[(ids < 1) | (ids > highest)] = f"{role} is not between 1 and {highest} as an id"
+            known = names.posts if role == "item" else names.users
+            ids = ids_of(table.column(role), offset, known)
+            why[(ids < 1) | (ids > highest)] = (
+                f"{role} has the id of another name"
+                if mapping.text_ids
+                else f"{role} is not between 1 and {highest} as an id"
+            )
             table = table.append_column(f"{role}_id", pa.array(ids))
     if "target_id" in table.schema.names:
         own = table.column("target_id").to_numpy() == table.column("actor_id").to_numpy()
@@ -241,7 +250,7 @@ def _add_users(
         )
 
 
-def _authors(path: str, mapping: TableMapping, report: Report) -> AuthorTable:
+def _authors(path: str, mapping: TableMapping, report: Report, names: Names) -> AuthorTable:
     if mapping.authors is None or mapping.author is not None:
         return AuthorTable(np.empty(0, np.int64), np.empty(0, np.int64))
     offset = mapping.user_offset if mapping.author_offset is None else mapping.author_offset
@@ -252,6 +261,7 @@ def _authors(path: str, mapping: TableMapping, report: Report) -> AuthorTable:
         text_ids=mapping.text_ids,
         post_offset=mapping.post_offset,
         author_offset=offset,
+        names=names,
     )
 
 

@@ -140,6 +140,29 @@ def test_text_ids_are_hashed_and_given_back_in_uri(tmp_path: Path) -> None:
     ]
 
 
+def test_two_names_with_one_id_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    same = {"eve": "ann", "p2": "p1"}
+    monkeypatch.setattr(
+        "cluster.importers.names.id_of_string", lambda name: id_of_string(same.get(name, name))
+    )
+    (tmp_path / "authors.csv").write_text("item,author\np1,bob\np2,bob\n")
+    # A user and a post may have one name, and so one id.
+    text = "ann,p1\neve,p1\nann,p2\nann,ann\nann,p1\n"
+    options = {"text_ids": True, "authors": "authors.csv,item,author"}
+    import_ = begin(tmp_path, text, header=False, actor=0, item=1, **options)
+    assert [(kind, post) for kind, post in rows(import_, "post_id") if kind == "favourite"] == [
+        ("favourite", id_of_string(name)) for name in ("p1", "ann", "p1")
+    ]
+    assert [(Path(bad.file).name, bad.line, bad.why) for bad in import_.report.first_bad] == [
+        ("authors.csv", 3, "an id is another name's, too"),
+        ("table.csv", 2, "actor has the id of another name"),
+        ("table.csv", 3, "item has the id of another name"),
+    ]
+    assert import_.report.bad == 3
+
+
 def test_ids_out_of_range_are_bad_lines(tmp_path: Path) -> None:
     big = 2**63 - 1
     text = f"{big},1\n-1,1\n1,-2\n{2**62},1\n1,{2**62}\n4,4\n"
