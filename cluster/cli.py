@@ -158,9 +158,10 @@ def ingest(
         format, options["name"] = "dataset", dataset
     settings = settings_of(data_dir, preset)
     from cluster.commands import bulk
+    from cluster.commands.bars import SILENT, job_bars
 
-    with progress("reading") as report:
-        found = bulk.ingest(settings, path, format or bulk.format_of(path), options, report)
+    with nullcontext(SILENT) if as_json else job_bars(ERR, lines=False) as bars:
+        found = bulk.ingest(settings, path, format or bulk.format_of(path), options, bars)
     if as_json:
         print_json(found)
         return
@@ -202,9 +203,10 @@ def simulate(
         loop.run(settings, users, max(round(days), 1), seed, page, OUT, heavy=heavy)
         return
     from cluster.commands import bulk
+    from cluster.commands.bars import job_bars
 
-    with progress("simulating") as report:
-        found = bulk.simulate(settings, users, days, seed, out, report)
+    with job_bars(ERR, lines=False) as bars:
+        found = bulk.simulate(settings, users, days, seed, out, bars)
     OUT.print(f"{found['events']:,} events in {found['seconds']:.1f} s")
 
 
@@ -228,7 +230,7 @@ def train(
     """Train models on the archive, and make them the ones that serve."""
     settings = settings_of(data_dir, preset, may_start_ray=True)
     from cluster.commands import training
-    from cluster.commands.training_bars import training_bars
+    from cluster.commands.bars import job_bars
     from cluster.commands.training_text import print_trained
 
     name = name.replace("-", "_")
@@ -239,7 +241,7 @@ def train(
     stopped = _interrupted() if watch else threading.Event()
     while not stopped.is_set():
         with suppress(KeyboardInterrupt) if watch else nullcontext():
-            with training_bars(ERR) as bars:
+            with job_bars(ERR) as bars:
                 outcomes = training.train(settings, name, instant, activate, bars=bars, force=force)
                 found = list(outcomes)
             told = [one for one in found if one["version"] or not watch]

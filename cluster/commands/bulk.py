@@ -16,6 +16,7 @@ import ray
 from actors.ray_router import KEEPER, connect_log
 from cluster import launch, ray_head
 from cluster.archiver import Archiver
+from cluster.commands.bars import SILENT, Bars
 from cluster.events import CORE, Kind
 from cluster.importers.contract import Import
 from cluster.importers.formats import open_import
@@ -82,15 +83,26 @@ def _runs(settings: Settings) -> bool:
 
 
 def ingest(
-    settings: Settings, path: str, format: str, options: dict[str, Any], report: Report
+    settings: Settings,
+    path: str,
+    format: str,
+    options: dict[str, Any],
+    bars: Bars = SILENT,
 ) -> dict[str, Any]:
-    """Import a file; see `murmuration ingest`."""
+    """Import a file and tell `bars` how far it is; see `murmuration ingest`."""
     settings = launch.absolute(settings)
     started = time.perf_counter()
     now_ms = _now_ms()
     state_dir = settings.data_dir / "imports"
     state_dir.mkdir(parents=True, exist_ok=True)
     source = open_import(format, path, options, now_ms=now_ms, state_dir=state_dir)
+
+    def report(what: str) -> None:
+        # All of a small file is read at once, and of one that is sorted: what is left is unknown.
+        share = source.report.read_share
+        bars.progress(f"ingest: {what}", None if share == 1 else share)
+
+    report("reading")
     with open_target(settings) as target:
         # Bluesky's importer takes the request for a batch as the receipt of the one before.
         in_flight = 1 if format == "jetstream" else 2
@@ -98,6 +110,7 @@ def ingest(
         if target.running:
             report("waiting for the shards")
             launch.wait_applied(settings)
+    bars.end("ingest", done=True)
     seconds = time.perf_counter() - started
     found = source.report
     return {
@@ -114,19 +127,37 @@ def ingest(
 
 
 def simulate(
-    settings: Settings, users: int, days: float, seed: int, out: Path | None, report: Report
+    settings: Settings,
+    users: int,
+    days: float,
+    seed: int,
+    out: Path | None,
+    bars: Bars = SILENT,
 ) -> dict[str, Any]:
-    """Simulate a world whose last event is about now; see `murmuration simulate`."""
+    """Simulate a world whose last event is about now, and tell `bars` which hour it is.
+
+    See `murmuration simulate`.
+    """
     settings = launch.absolute(settings)
     started = time.perf_counter()
+    span_ms, passed_ms = int(days * DAY_MS), 0
+
+    def report(what: str) -> None:
+        bars.progress(f"simulate: {what}", passed_ms / max(span_ms, 1))
 
     def batches(now_ms: int) -> Iterator[pa.RecordBatch]:
-        return simulated_batches(users, days, seed, now_ms - int(days * DAY_MS))
+        nonlocal passed_ms
+        for batch in simulated_batches(users, days, seed, now_ms - span_ms):
+            last_ms = batch.column("time_ms")[-1].as_py()
+            passed_ms = max(last_ms - (now_ms - span_ms), 0)
+            yield batch
 
+    report("users and follows")
     if out is not None:
-        events = _write(batches(_now_ms()), out)
+        events = _write(batches(_now_ms()), out, report)
     else:
         events = ingest_batches(settings, batches, report)
+    bars.end("simulate", done=True)
     return {"events": events, "seconds": time.perf_counter() - started}
 
 
@@ -197,7 +228,7 @@ def _append_all(
     return Ingested(accepted, 0, repeated, 0, problems)
 
 
-def _write(batches: Iterable[pa.RecordBatch], out: Path) -> int:
+def _write(batches: Iterable[pa.RecordBatch], out: Path, report: Report) -> int:
     events = 0
     if out.suffix == ".parquet":
         tables = [pa.table(batch) for batch in batches]
@@ -208,6 +239,7 @@ def _write(batches: Iterable[pa.RecordBatch], out: Path) -> int:
         for batch in batches:
             file.write(_ndjson(batch))
             events += batch.num_rows
+            report(f"{events:,} events")
     return events
 
 

@@ -20,12 +20,12 @@ from actors.models import HEAVY_RANKER
 from cluster import launch
 from cluster.artifacts import ArtifactStore
 from cluster.commands import reading, training
+from cluster.commands.bars import job_bars
 from cluster.commands.findings import print_findings
 from cluster.commands.http import HttpService
 from cluster.commands.page_text import print_page
 from cluster.commands.reading import Wanted
 from cluster.commands.tour import PAGE, Tour, viewer_to_show
-from cluster.commands.training_bars import training_bars
 from cluster.events import Kind
 from cluster.settings import DAY_MS, Settings
 from cluster.tokens import ensure_tokens, tokens_path
@@ -149,7 +149,7 @@ def _train(console: Console, settings: Settings, say: Report) -> None:
     jobs = settings.training.model_copy(update={"trust_and_safety": safety})
     ranker = settings.heavy_ranker.model_copy(update={"max_examples": _RANKER_EXAMPLES})
     settings = settings.model_copy(update={"training": jobs, "heavy_ranker": ranker})
-    with training_bars(console, lines=False) as bars:
+    with job_bars(console, lines=False) as bars:
         for found in training.train(settings, training.ALL, None, True, bars=bars):
             if not found["version"]:
                 say(f"{found['name']} was not trained: {found['passed']}")

@@ -8,8 +8,8 @@ from actors.models import HEAVY_RANKER, PROBLEMS
 from cluster import launch
 from cluster.archive import Archive
 from cluster.artifacts import ArtifactStore
+from cluster.commands.bars import SILENT, Bars
 from cluster.commands.bulk import Target, open_target
-from cluster.commands.training_bars import SILENT, Bars
 from cluster.settings import Settings
 from training.job import Trained, TrainingError
 from training.refresh import JOB_NAMES, refresh
@@ -51,7 +51,7 @@ def train(
         )
         for outcome in outcomes:
             if not isinstance(outcome, Trained):
-                bars.end(outcome.name, trained=False)
+                bars.end(outcome.name, done=False)
                 if force and name != ALL and not outcome.fresh:
                     raise TrainingError(outcome.reason)
                 yield {"name": outcome.name, "version": None, "passed": outcome.reason}
@@ -61,7 +61,7 @@ def train(
             if activated:
                 bars.say(f"{outcome.name}: activating")
                 _activate(settings, target, outcome.name, outcome.version)
-            bars.end(outcome.name, trained=True)
+            bars.end(outcome.name, done=True)
             yield {
                 "name": outcome.name,
                 "version": outcome.version,

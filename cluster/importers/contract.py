@@ -47,6 +47,9 @@ class Report:
     """What an import has read so far. It grows while the batches are drawn."""
 
     lines: int = 0
+    read_share: float | None = None
+    """How much of the file has been read, by its bytes, or by rows of Parquet; None where
+    nobody knows."""
     events: int = 0
     bad: int = 0
     clamped: int = 0

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import sys
 import zlib
 from collections.abc import Iterator
@@ -103,6 +104,7 @@ def _whole_lines(
             except (EOFError, gzip.BadGzipFile, zlib.error) as error:
                 report.refuse(name, number, f"the compressed file breaks off here: {error}")
                 return
+            report.read_share = None if path == STDIN else _share_read(stream)
             if not piece:
                 break
             if at_start:
@@ -126,6 +128,12 @@ def _whole_lines(
             yield b"\n"
         elif rest_bytes:
             yield b"".join([*rest, b"\n"])
+
+
+def _share_read(stream: BinaryIO) -> float:
+    raw = getattr(stream, "fileobj", stream)  # What is compressed counts as it lies there.
+    size_bytes = os.fstat(raw.fileno()).st_size
+    return min(raw.tell() / size_bytes, 1.0) if size_bytes else 1.0
 
 
 def _refuse_long(report: Report, name: str, number: int, max_line_bytes: int) -> None:

@@ -52,7 +52,8 @@ def import_parquet(
         if file.metadata.num_rows == 0:
             raise UnreadableImport(f"{path}: the file has no rows")
         check_schema(path, file.schema_arrow)
-        batches = file.iter_batches(batch_size=batch_events)
+        rows = file.iter_batches(batch_size=batch_events)
+        batches = _counted(rows, file.metadata.num_rows, report)
         yield from _from_rows(path, batches, report, now_ms=now_ms, start=start)
 
 
@@ -193,6 +194,16 @@ def _convertible(name: str, found: pa.DataType, wanted: pa.DataType) -> bool:
     elif pa.types.is_string(wanted):
         fits = text
     return bool(fits or (name == "kind" and text))
+
+
+def _counted(
+    batches: Iterator[pa.RecordBatch], n_rows: int, report: Report
+) -> Iterator[pa.RecordBatch]:
+    n_read = 0
+    for batch in batches:
+        n_read += batch.num_rows
+        report.read_share = n_read / n_rows
+        yield batch
 
 
 def _cut(batches: Iterator[pa.RecordBatch], batch_events: int) -> Iterator[pa.RecordBatch]:

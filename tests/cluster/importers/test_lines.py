@@ -79,3 +79,24 @@ def test_keeps_the_whole_lines_of_a_broken_off_gzip(tmp_path: Path) -> None:
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="absent"):
         numbered(tmp_path / "absent", Report())
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_how_much_is_read(tmp_path: Path, compressed: bool) -> None:
+    content = b"".join(b"%09d\n" % n for n in range(100_000))
+    path = tmp_path / "numbers"
+    path.write_bytes(gzip.compress(content) if compressed else content)
+    report = Report()
+    shares = [
+        report.read_share for _ in read_lines(str(path), report, block_bytes=len(content) // 4)
+    ]
+    assert shares == sorted(shares)
+    assert 0 < shares[0] < 0.5
+    assert shares[-1] == report.read_share == 1.0
+
+
+def test_nobody_knows_how_much_of_standard_input_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(b"1\n2\n"))))
+    report = Report()
+    assert [block.n_lines for block in read_lines("-", report)] == [2]
+    assert report.read_share is None

@@ -1,4 +1,4 @@
-"""How far training is: a bar for each job on a terminal, elsewhere a line for each of its parts."""
+"""How far long work is: a bar for each job on a terminal, elsewhere a line for each part."""
 
 import time
 from collections.abc import Iterator
@@ -18,18 +18,21 @@ class Bars:
     def say(self, what: str) -> None:
         """What is being done that has no share: archiving, `JOB: activating`."""
 
-    def progress(self, what: str, share: float) -> None:
-        """As jobs tell it (`training.job.Progress`), `what` being `JOB: PART`."""
+    def progress(self, what: str, share: float | None) -> None:
+        """As jobs tell it (`training.job.Progress`), `what` being `JOB: PART`.
 
-    def end(self, job: str, *, trained: bool) -> None:
-        """A job is over; of one that was not trained nothing remains to be seen."""
+        A share that nobody knows is None; the last one that was known stays.
+        """
+
+    def end(self, job: str, *, done: bool) -> None:
+        """A job is over; of one that was not done nothing remains to be seen."""
 
 
 SILENT = Bars()
 
 
 @contextmanager
-def training_bars(console: Console, *, lines: bool = True) -> Iterator[Bars]:
+def job_bars(console: Console, *, lines: bool = True) -> Iterator[Bars]:
     """On a terminal bars that stay when their jobs are over; else `lines` with the time passed."""
     if not console.is_terminal:
         yield _Lines(console) if lines else SILENT
@@ -61,19 +64,21 @@ class _Drawn(Bars):
         else:
             self._waiting = self._shown.add_task(what, total=None, job="")
 
-    def progress(self, what: str, share: float) -> None:
+    def progress(self, what: str, share: float | None) -> None:
         job, _, part = what.partition(": ")
         self.clear()
         if job not in self._tasks:
-            self._tasks[job] = self._shown.add_task(part, total=1.0, job=job)
-        self._shown.update(self._tasks[job], description=part, completed=min(share, _ALMOST))
+            self._tasks[job] = self._shown.add_task(part, total=None, job=job)
+        self._shown.update(self._tasks[job], description=part)
+        if share is not None:
+            self._shown.update(self._tasks[job], total=1.0, completed=min(share, _ALMOST))
 
-    def end(self, job: str, *, trained: bool) -> None:
+    def end(self, job: str, *, done: bool) -> None:
         task = self._tasks.pop(job, None)
         if task is None:
             return
-        if trained:
-            self._shown.update(task, description="", completed=1.0)
+        if done:
+            self._shown.update(task, description="", total=1.0, completed=1.0)
         else:
             self._shown.remove_task(task)
 
@@ -90,11 +95,11 @@ class _Lines(Bars):
         self._began_s = time.monotonic()
         self._last = ""
 
-    def progress(self, what: str, share: float) -> None:
+    def progress(self, what: str, share: float | None) -> None:
         if what != self._last:
             self._last = what
             passed_s = time.monotonic() - self._began_s
             self._console.print(f"{passed_s:7.1f} s  {what}", markup=False, highlight=False)
 
-    def end(self, job: str, *, trained: bool) -> None:
+    def end(self, job: str, *, done: bool) -> None:
         self._last = ""
