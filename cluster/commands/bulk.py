@@ -15,6 +15,7 @@ import ray
 
 from actors.ray_router import KEEPER, connect_log
 from cluster import launch, ray_head
+from cluster.archive_files import EVENTS
 from cluster.archiver import Archiver
 from cluster.commands.bars import SILENT, Bars
 from cluster.events import CORE, Kind
@@ -230,17 +231,30 @@ def _append_all(
 
 def _write(batches: Iterable[pa.RecordBatch], out: Path, report: Report) -> int:
     events = 0
-    if out.suffix == ".parquet":
-        tables = [pa.table(batch) for batch in batches]
-        table = pa.concat_tables(tables, promote_options="default")
-        pq.write_table(table, out)
-        return int(table.num_rows)
-    with open(out, "wb") as file:
+    with ExitStack() as stack:
+        if out.suffix == ".parquet":
+            parquet = stack.enter_context(pq.ParquetWriter(out, EVENTS))
+        else:
+            lines = stack.enter_context(open(out, "wb"))
         for batch in batches:
-            file.write(_ndjson(batch))
+            if out.suffix == ".parquet":
+                parquet.write_batch(_whole(batch))
+            else:
+                lines.write(_ndjson(batch))
             events += batch.num_rows
             report(f"{events:,} events")
     return events
+
+
+def _whole(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """With all columns of the schema: which ones are used is known at the end alone."""
+    columns = [
+        batch.column(field.name)
+        if field.name in batch.schema.names
+        else pa.nulls(batch.num_rows, field.type)
+        for field in EVENTS
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=EVENTS)
 
 
 def _ndjson(batch: pa.RecordBatch) -> bytes:
