@@ -33,7 +33,7 @@ SCHEMATHESIS := schemathesis==4.32.5
 demo: $(INSTALLED)  ## a world, its models and its timelines on this machine, in one command
 	@$(BIN)/murmuration demo $(ARGS)
 
-# A process for each of the cores up to four: each may take 3 GB of memory.
+# A process for each core, at most four: one takes 1.5 GB, and the system under test some more.
 test: $(INSTALLED)  ## the tests
 	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 

@@ -54,7 +54,6 @@ class AskUser:
         one = np.array([self.user_id], np.int64)
         graph, models = state.graph, state.vectors.models(self.version or state.vectors.version)
         preferred, preferences = graph.affinities(self.user_id, self.now_ms)
-        hidden_ids = _hidden(state, self.user_id, mutes=True)
         listed = graph.two_hop.left(
             self.user_id,
             _LISTED,
@@ -64,11 +63,16 @@ class AskUser:
             hides=partial(graph.hides, self.user_id),
         )
         found = representations_of(models, one)
-        named = bool(state.users.rows_of(one)[0] >= 0) or len(listed.ids) + len(hidden_ids) > 0
+        hiding = (graph.blocks, graph.blocked_by, graph.mutes)
+        named = (
+            state.users.rows_of(one)[0] >= 0
+            or len(listed.ids) > 0
+            or any(relation.degrees(one)[0] for relation in hiding)
+        )
         posted = len(state.posts.table.of_authors(one, 0, self.now_ms + 1, 1)) > 0
         return FoundUser(
             models.version,
-            named or posted or found.any,
+            bool(named or posted or found.any),
             bool(state.users.gone(one)[0]),
             listed,
             found,
@@ -246,7 +250,6 @@ def _score(model: RealGraphScores, viewer_id: int | None, author_id: int | None)
     return float(scores[found[0]]) if len(found) else None
 
 
-def _hidden(state: ShardState, user_id: int, *, mutes: bool = False) -> Ids:
-    graph = state.graph
-    hiding = [graph.blocks, graph.blocked_by, *([graph.mutes] if mutes else [])]
+def _hidden(state: ShardState, user_id: int) -> Ids:
+    hiding = (state.graph.blocks, state.graph.blocked_by)
     return np.unique(np.concatenate([one.others(user_id)[0] for one in hiding]))

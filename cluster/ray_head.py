@@ -138,12 +138,16 @@ def _connects(settings: Settings, address: str) -> bool:
 
 
 def _end_haproxy(settings: Settings) -> None:
-    """HAProxy outlives Ray and would keep the port; ours is known by its configuration."""
-    mine = str(scratch_folder(settings) / "haproxy.cfg").encode()
+    """HAProxy outlives Ray and would keep the port; ours has its files in our folder, where Ray
+    makes another for each of its Serve controllers."""
+    mine = f"{scratch_folder(settings)}/".encode()
 
     def running() -> list[int]:
-        lines = command_lines()
-        return [pid for pid, line in lines if b"haproxy" in line[0] and mine in line]
+        return [
+            pid
+            for pid, (program, *arguments) in command_lines()
+            if b"haproxy" in program and any(one.startswith(mine) for one in arguments)
+        ]
 
     for sent in (signal.SIGTERM, signal.SIGKILL):
         for pid in running():

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from cluster.processes import command_lines
 from tests.warm_commands import WarmCommands
 
 _COMMAND_TIMEOUT_S = 240
@@ -85,6 +86,21 @@ class RunningSystem:
         raise AssertionError(f"no token with scope {scope}")
 
 
+def follow_and_post(viewer: int, author: int) -> list[dict[str, Any]]:
+    """Events by which For You of a viewer shows post 1 of an author."""
+    now_ms = time.time_ns() // 1_000_000
+    return [
+        {"kind": "follow", "actor_id": viewer, "target_id": author, "time_ms": now_ms - 2},
+        {"kind": "post_create", "post_id": 1, "author_id": author, "time_ms": now_ms - 1},
+    ]
+
+
+def for_you(client: httpx.Client, viewer: int) -> set[str]:
+    """Ids of the posts that For You of a viewer shows."""
+    page = client.get(f"/v1/timelines/for-you/{viewer}").json()
+    return {item["post_id"] for item in page["items"]}
+
+
 def _succeeded(done: subprocess.CompletedProcess[str]) -> str:
     assert done.returncode == 0, f"{done.args}: {done.stdout}\n{done.stderr}"
     return done.stdout
@@ -113,13 +129,6 @@ def wait_until(holds: Callable[[], bool], timeout_s: float, what: str) -> None:
 
 def ray_processes() -> dict[int, str]:
     """Ray's and HAProxy's processes on this machine: pid → command line."""
-    found = {}
-    for name in os.listdir("/proc"):
-        if name.isdecimal():
-            try:
-                line = Path(f"/proc/{name}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:
-                continue
-            if any(word in line for word in ("gcs_server", "raylet", "ray::", "haproxy")):
-                found[int(name)] = line
-    return found
+    lines = {pid: b" ".join(line).decode() for pid, line in command_lines()}
+    words = ("gcs_server", "raylet", "ray::", "haproxy")
+    return {pid: line for pid, line in lines.items() if any(word in line for word in words)}

@@ -4,13 +4,20 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.running import RunningSystem, free_port, listens, ray_processes, wait_until
+from tests.running import (
+    RunningSystem,
+    follow_and_post,
+    for_you,
+    free_port,
+    listens,
+    ray_processes,
+    wait_until,
+)
 
 pytestmark = pytest.mark.cluster
 
@@ -40,17 +47,10 @@ def test_up_serves_on_it_and_down_leaves_it_running(
     system = RunningSystem(tmp_path)
     system.cli("up")
     try:
-        now_ms = time.time_ns() // 1_000_000
-        follow = {"kind": "follow", "actor_id": VIEWER, "target_id": AUTHOR, "time_ms": now_ms - 2}
-        post = {"kind": "post_create", "post_id": 1, "author_id": AUTHOR, "time_ms": now_ms - 1}
         with system.client() as client:
-
-            def shown() -> set[str]:
-                page = client.get(f"/v1/timelines/for-you/{VIEWER}").json()
-                return {item["post_id"] for item in page["items"]}
-
-            assert client.post("/v1/events", json=[follow, post]).json()["accepted"] == 2
-            wait_until(lambda: shown() == {"1"}, 10, "the post in For You")
+            answer = client.post("/v1/events", json=follow_and_post(VIEWER, AUTHOR))
+            assert answer.json()["accepted"] == 2
+            wait_until(lambda: for_you(client, VIEWER) == {"1"}, 10, "the post in For You")
         assert [shard["ready"] for shard in system.status()["shards"]] == [True, True]
     finally:
         system.cli("down")

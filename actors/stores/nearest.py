@@ -134,7 +134,8 @@ class NearestIndex:
         """Search another base from now on.
 
         With the `mark` that `export` gave, vectors put and ids removed since stay so; without
-        one, the base replaces everything. Raises `ValueError` for another dimension.
+        one, the base replaces everything. Raises `ValueError` for another dimension, and
+        `RuntimeError` where another swap comes between.
         """
         if base.dimension != self.dimension:
             raise ValueError(f"a base of dimension {base.dimension}: expected {self.dimension}")

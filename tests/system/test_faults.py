@@ -6,13 +6,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cluster.settings import Settings
-from tests.running import RunningSystem, listens, wait_until
+from tests.running import RunningSystem, listens, ray_processes, wait_until
 
 pytestmark = pytest.mark.cluster
 
@@ -231,12 +230,4 @@ def test_a_past_instant_and_a_restart_keep_what_they_should(system: RunningSyste
 
 
 def _pid_of(title: str) -> int:
-    for name in os.listdir("/proc"):
-        if name.isdecimal():
-            try:
-                line = Path(f"/proc/{name}/cmdline").read_bytes()
-            except OSError:
-                continue
-            if line.startswith(title.encode()):
-                return int(name)
-    raise AssertionError(f"no process is called {title}")
+    return next(pid for pid, line in ray_processes().items() if line.startswith(title))

@@ -4,7 +4,6 @@ import os
 import signal
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ import pytest
 from actors.models import HEAVY_RANKER
 from cluster.artifacts import ArtifactStore
 from cluster.settings import Settings
-from tests.running import RunningSystem, wait_until
+from tests.running import RunningSystem, ray_processes, wait_until
 from tests.timeline.test_heavy_ranker import write_ranker
 from tests.training.heavy_ranker.scored_models import Tensors
 
@@ -120,14 +119,7 @@ def test_a_ranker_that_dies_costs_its_order_and_comes_back(system: RunningSystem
 
 def ranker_pids() -> list[int]:
     """Processes of the deployment."""
-    found = []
-    for name in os.listdir("/proc"):
-        if name.isdecimal():
-            try:
-                line = Path(f"/proc/{name}/cmdline").read_bytes().decode()
-            except OSError:
-                continue
-            if "ServeReplica" in line and "Ranker" in line:
-                found.append(int(name))
+    lines = ray_processes().items()
+    found = [pid for pid, line in lines if "ServeReplica" in line and "Ranker" in line]
     assert found
     return found
