@@ -32,7 +32,7 @@ _EVENTS_PER_S = 20_000
 _SETTINGS: dict[str, Any] = {
     "training": {"twhin": {"epochs": 1}, "max_examples": 20_000},
     # Every request does all of the work, whoever asked a moment ago.
-    "sources": {"cached": {"ttl_ms": 0}},
+    "sources": {"off": ["cached"]},
 }
 _RANKERS: dict[str, dict[str, Any]] = {
     "laptop": {},

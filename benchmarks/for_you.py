@@ -47,10 +47,10 @@ def measured(system: RunningSystem, world: DenseWorld, seconds: float) -> dict[s
     """Figures for one client and for eight, after a warm-up."""
     users = world.user_ids()[:: max(1, world.users // 200)].tolist()
     paths = [f"/v1/timelines/for-you/{user}?limit=35" for user in users]
-    figures: dict[str, Any] = {"candidates": _candidates(system, users[0])}
     # A viewer's first page comes with whom to follow, the next ones for hours do not.
     for path in paths:
         _answer(system, path)
+    figures: dict[str, Any] = {"candidates": _candidates(system, paths[0])}
     for clients in (1, 8):
         before = cpu_seconds()
         load = measure(*system.address, paths, clients=clients, token=system.token, seconds=seconds)
@@ -67,8 +67,9 @@ def measured(system: RunningSystem, world: DenseWorld, seconds: float) -> dict[s
     return figures
 
 
-def _candidates(system: RunningSystem, user_id: int) -> dict[str, Any]:
-    page = _answer(system, f"/v1/timelines/for-you/{user_id}?limit=35&record=false")
+def _candidates(system: RunningSystem, path: str) -> dict[str, Any]:
+    """What a request like those measured, one of a viewer who was here before, is made of."""
+    page = _answer(system, path)
     found = {name: source["found"] for name, source in page["candidates"].items()}
     return {
         "items": len(page["items"]),

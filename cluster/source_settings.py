@@ -352,3 +352,8 @@ class SourceSettings(Group):
     user_video_graph: UserVideoGraphSettings = UserVideoGraphSettings()
     user_tweet_entity_graph: UserTweetEntityGraphSettings = UserTweetEntityGraphSettings()
     follow_recommendations: FollowRecommendationsSettings = FollowRecommendationsSettings()
+
+    @property
+    def caches(self) -> bool:
+        """Whether posts are cached: not where the source of cached posts is off."""
+        return self.cached.ttl_ms > 0 and "cached" not in self.off

@@ -41,7 +41,7 @@ class Answered:
 
 @pytest.fixture
 def slow(tmp_path: Path) -> Iterator[World]:
-    settings = {"sources": {"quality_factor": FACTORS, "cached": {"ttl_ms": 0}}}
+    settings = {"sources": {"quality_factor": FACTORS, "off": ["cached"]}}
     for world in a_lively_world(tmp_path, settings=settings, deadline_ms=int(DEADLINE_S * 1000)):
         world.for_you(limit=5)
         world.router.delay_s = DELAY_S

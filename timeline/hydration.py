@@ -65,7 +65,7 @@ def fetch_viewer(
     if with_tastes:
         types = seeding(sources.signals)
         questions.append(AskTastes(query.viewer_id, types, sources.max_signals, query.now_ms))
-    use_cache = with_tastes and with_cached and query.recorded and sources.cached.ttl_ms > 0
+    use_cache = with_tastes and with_cached and query.recorded and sources.caches
     if use_cache:
         questions.append(AskScored(query.viewer_id, query.now_ms))
     n_own = len(questions)

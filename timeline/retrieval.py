@@ -18,9 +18,11 @@ from timeline.trace import FoundBy
 def retrieve(stage: Retrieve, query: Query) -> tuple[Candidates, dict[str, FoundBy]]:
     """What the stage's sources found, without copies, and what each of them did."""
     names = tuple(source.name for source in stage.sources)
-    if query.cached.source_names != names:
-        query.cached = NOTHING_SCORED  # made by another version of the product
-    off, enough = query.settings.sources.off, query.settings.sources.cached.enough
+    settings = query.settings.sources
+    if query.cached.source_names != names or not settings.caches:
+        # Made by another version of the product, or fetched before the viewer's arm said no.
+        query.cached = NOTHING_SCORED
+    off, enough = settings.off, settings.cached.enough
     asked = {
         source.name: number
         for number, source in enumerate(stage.sources)

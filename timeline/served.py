@@ -324,7 +324,7 @@ class Recorder:
 
     def _scored(self, page: Page) -> ScoredPosts | None:
         """What the model said of the page's candidates, for the viewer's next request."""
-        if self._settings.sources.cached.ttl_ms == 0:
+        if not page.settings.sources.caches:
             return None
         by = LIGHT_RANKER if page.model_version == page.light_version else HEAVY_RANKER
         for stage in page.trace.stages:

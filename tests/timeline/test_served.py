@@ -12,6 +12,7 @@ import pytest
 from actors.features.light import FEATURES
 from actors.questions import AskTrace
 from actors.router import shards_of
+from actors.viewer_questions import AskScored
 from cluster.archive import Archive
 from cluster.archiver import Archiver
 from cluster.log import LogFull
@@ -104,6 +105,20 @@ def test_features_of_what_was_served_and_of_a_sample(world: World, sample: float
     assert len(set(post_ids)) == len(post_ids)
     rows = np.array(of_first.column("features").to_pylist(), np.float32)
     assert rows[:3] == pytest.approx(pages[0].shown.features, rel=1e-3, abs=1e-3)
+
+
+@pytest.mark.parametrize("off", [[], ["cached"]])
+def test_posts_are_cached_for_the_next_request_unless_that_source_is_off(
+    world: World, off: list[str]
+) -> None:
+    settings = load(sources={"off": off})
+    page = world.service._timelines.for_you(VIEWER, 3, now_ms=NOW_MS, settings=settings)
+    recorder = recorder_of(world, Counter())
+    assert recorder.offer(page)
+    recorder.close()
+    home = int(shards_of(np.array([VIEWER]), N_SHARDS)[0])
+    reply = world.router.ask({home: [AskScored(VIEWER, NOW_MS)]}, 1.0).replies[home]
+    assert bool(len(reply.answers[0])) == (not off)
 
 
 def test_everything_of_a_page_is_found_again(world: World, tmp_path: Path) -> None:

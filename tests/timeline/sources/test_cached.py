@@ -1,16 +1,20 @@
 """Cached posts: which are used, which gates they close, and what is kept of a request."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from actors.router import Gathered, LocalRouter, Wave
 from actors.scored_posts import NOTHING_SCORED, ScoredPosts
 from actors.signal_lists import unvalued
 from actors.signal_types import SignalType
+from actors.state import ShardState
 from actors.tastes import Tastes
 from actors.viewer_questions import AskScored, PutScored
+from cluster.settings import load
 from tests.timeline import small_worlds
 from tests.timeline.candidate_rows import NOW_MS, VIEWER, query, rows
 from tests.timeline.sources.finding import unanswered
@@ -18,7 +22,23 @@ from tests.worlds import Clock, states_of, timelines_of
 from timeline.candidates import Candidates
 from timeline.filters import chain_hashes
 from timeline.query import Query
+from timeline.retrieval import retrieve
 from timeline.sources.cached import Cached, gate, known_scores, to_cache, usable
+from timeline.sources.popular import Popular
+from timeline.stages import Retrieve
+
+
+class Noting(LocalRouter):
+    """A router that keeps the kinds of all questions."""
+
+    def __init__(self, states: Sequence[ShardState]) -> None:
+        super().__init__(states)
+        self.asked: set[type] = set()
+
+    def ask(self, wave: Wave, timeout_s: float) -> Gathered:
+        self.asked.update(type(question) for asked in wave.values() for question in asked)
+        return super().ask(wave, timeout_s)
+
 
 MODEL, LIKED = "v1", SignalType.TWEET_FAVORITE_90D
 NAMES = ("cached", "in_network", "lists", "popular_videos")
@@ -157,3 +177,28 @@ def test_from_one_request_to_the_next() -> None:
         assert scores.tolist() == record.values.tolist()
         # The post that a friend liked is still known to be so.
         assert found.proof_ids[found.post_ids == 300][0][0] == small_worlds.FRIEND
+
+
+@pytest.mark.parametrize("off", [["cached"], []])
+def test_without_the_source_of_cached_posts_no_gate_is_closed(off: list[str]) -> None:
+    """A source not asked because enough of its posts are cached would otherwise be lost."""
+    enough = kept(*({"source": 1} for _ in range(30)))
+    cached = replace(enough, source_names=("cached", "popular"))
+    stage = Retrieve("candidates", [Cached(cached.source_names), Popular()])
+    states = states_of(small_worlds.small_world(Clock()), 2)
+    asked_for = replace(
+        asked(cached), settings=load(sources={"off": off}), router=LocalRouter(states)
+    )
+    _, found_by = retrieve(stage, asked_for)
+    assert set(found_by) == ({"popular"} if off else {"cached"})
+
+
+@pytest.mark.parametrize("sources", [{}, {"off": ["cached"]}, {"cached": {"ttl_ms": 0}}])
+def test_what_is_not_to_be_cached_is_not_fetched(sources: dict[str, Any]) -> None:
+    settings = load(sources=sources)
+    states = states_of(small_worlds.small_world(Clock()), 2)
+    router = Noting(states)
+    timelines_of(states, settings, router).for_you(
+        small_worlds.VIEWER, 2, now_ms=NOW_MS, recorded=True
+    )
+    assert (AskScored in router.asked) == settings.sources.caches == (not sources)
