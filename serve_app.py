@@ -22,7 +22,7 @@ from actors.features.inputs import RankerInputs
 from actors.models import Models
 from actors.ranker import NO_RANKER, Floats, RankerUnavailable
 from actors.ray_router import KEEPER, connect_log, connect_router
-from actors.warm import prefer_short_waits, warm
+from actors.warm import pass_over_what_stays, warm
 from cluster.artifacts import ArtifactStore
 from cluster.http_edge import Edge, answer_problems
 from cluster.log import LogUnavailable
@@ -214,7 +214,7 @@ class Timeline:
         ranker: "DeploymentHandle[Any] | None" = None,
     ) -> None:
         warm()
-        prefer_short_waits()
+        pass_over_what_stays()
         self._tokens = tokens
         models = Models(ArtifactStore(settings.data_dir / "artifacts"))
         secret = ensure_secret(settings.data_dir / "cursor-secret")

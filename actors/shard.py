@@ -13,7 +13,7 @@ from actors.near_rebuild import NearRebuilds
 from actors.router import Reply
 from actors.state import Question, ShardState
 from actors.tailer import Tailer
-from actors.warm import prefer_short_waits, warm
+from actors.warm import pass_over_what_stays, prefer_short_waits, warm
 from cluster.artifacts import ArtifactStore
 from cluster.logs import open_reader
 from cluster.settings import Settings
@@ -53,6 +53,7 @@ class Shard:
             settings.vectors.rebuild_after,
         )
         warm()
+        pass_over_what_stays()
         prefer_short_waits()
         if until_ms is not None:
             self._state.activate_as_of(self._artifacts, until_ms)

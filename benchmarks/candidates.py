@@ -206,7 +206,7 @@ def _candidate_stage(system: RunningSystem, users: list[int]) -> dict[str, Any]:
 def _first_stages(system: RunningSystem) -> Callable[[int], Any]:
     from actors.models import Models
     from actors.ray_router import connect_router
-    from actors.warm import prefer_short_waits, warm
+    from actors.warm import pass_over_what_stays, warm
     from cluster import ray_head
     from cluster.artifacts import ArtifactStore
     from timeline.pipeline import Pipeline
@@ -218,7 +218,7 @@ def _first_stages(system: RunningSystem) -> Callable[[int], Any]:
     models = Models(ArtifactStore(system.settings.data_dir / "artifacts"))
     product = for_you(models)
     warm()
-    prefer_short_waits()
+    pass_over_what_stays()
     first = Pipeline("candidates", [s for s in product.stages if s.name in _STAGES])
 
     def run(user_id: int) -> Any:
