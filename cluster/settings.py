@@ -312,6 +312,15 @@ PRESETS: dict[str, dict[str, Any]] = {
         "sources": {
             "simclusters_ann": {"max_age_ms": FOREVER_MS},
             "twhin_ann": {"max_age_ms": FOREVER_MS},
+            "user_tweet_graph": {"max_age_ms": FOREVER_MS},
+            "user_video_graph": {"max_age_ms": FOREVER_MS},
+            "follow_recommendations": dict.fromkeys(
+                [
+                    *("window_ms", "engagement_window_ms", "graph_window_ms"),
+                    *("popular_window_ms", "topic_window_ms", "inactive_ms"),
+                ],
+                FOREVER_MS,
+            ),
         },
     },
 }

@@ -142,3 +142,4 @@ def test_serve_app_imports_only_the_rooms_it_may() -> None:
     ours = {name for name in imported if name.partition(".")[0] in rooms}
     assert {name for name in ours if not name.startswith("training.heavy_ranker")} == set()
     assert imported.isdisjoint({"cluster.cli", "cluster.launch"})
+    assert not any(name.startswith("cluster.commands") for name in imported)

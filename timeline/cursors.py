@@ -20,8 +20,6 @@ from actors.stores.newest_between import Place
 _VERSION = 3
 _HEADER = struct.Struct("<BBBqqqqqqqBBI")
 _NO_AD = 255
-_HEADER_V2 = struct.Struct("<BBBqqqqqqqI")
-_HEADER_V1 = struct.Struct("<BBqqqqI")
 _SIGNATURE_BYTES = 16
 
 
@@ -128,19 +126,21 @@ class Cursors:
     def decode(
         self, text: str, product: int, viewer_id: int, now_ms: int, subject_id: int = 0
     ) -> Cursor:
-        """The cursor in `text`, of this version or of one before; the first knew only `OLDER`.
+        """The cursor in `text`.
 
-        Raises `InvalidCursor` for anything that was not issued to this viewer for this
-        timeline, and `ExpiredCursor` for what was, too long ago.
+        Raises `InvalidCursor` for anything that this version did not issue to this viewer for
+        this timeline, and `ExpiredCursor` for what it did, too long ago.
         """
         try:
             raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         except ValueError as error:
             raise InvalidCursor("not a cursor") from error
         signature, body = raw[:_SIGNATURE_BYTES], raw[_SIGNATURE_BYTES:]
-        if len(body) < _HEADER_V1.size or not hmac.compare_digest(signature, self._sign(body)):
+        if not body or not hmac.compare_digest(signature, self._sign(body)):
             raise InvalidCursor("not a cursor, or one that was changed")
-        cursor = _READERS.get(body[0], _of_another_version)(body)
+        if body[0] != _VERSION:
+            raise InvalidCursor("a cursor of another version, timeline or user")
+        cursor = _read(body)
         if (cursor.product, cursor.viewer_id) != (product, viewer_id):
             raise InvalidCursor("a cursor of another version, timeline or user")
         if cursor.subject_id != subject_id:
@@ -158,37 +158,12 @@ def _read(body: bytes) -> Cursor:
     _, product, kind, viewer_id, issued_ms, before_ms, before_id, after_ms, after_id = header[:9]
     subject_id, since_ad, until_ad, n = header[9:]
     return Cursor(
-        *(product, viewer_id, issued_ms, before_ms, before_id, _chain(body, n, _HEADER)),
+        *(product, viewer_id, issued_ms, before_ms, before_id),
+        np.frombuffer(body, "<u4", n, _HEADER.size).astype(np.uint32),
         *(CursorKind(kind), after_ms, after_id, subject_id),
         *(None if posts == _NO_AD else posts for posts in (since_ad, until_ad)),
     )
 
 
-def _read_v2(body: bytes) -> Cursor:
-    """Without a word about ads: there may be one at either end."""
-    *header, subject_id, n = _HEADER_V2.unpack_from(body)
-    packed = _HEADER.pack(_VERSION, *header[1:], subject_id, 0, 0, n)
-    return _read(packed + body[_HEADER_V2.size :])
-
-
-def _read_v1(body: bytes) -> Cursor:
-    _, product, viewer_id, issued_ms, before_ms, before_id, n = _HEADER_V1.unpack_from(body)
-    chain = _chain(body, n, _HEADER_V1)
-    return Cursor(
-        *(product, viewer_id, issued_ms, before_ms, before_id, chain), since_ad=0, until_ad=0
-    )
-
-
-def _of_another_version(body: bytes) -> Cursor:
-    raise InvalidCursor("a cursor of another version, timeline or user")
-
-
-def _chain(body: bytes, n: int, header: struct.Struct) -> npt.NDArray[np.uint32]:
-    return np.frombuffer(body, "<u4", n, header.size).astype(np.uint32)
-
-
 def _byte(posts: int | None) -> int:
     return _NO_AD if posts is None else min(posts, _NO_AD - 1)
-
-
-_READERS = {1: _read_v1, 2: _read_v2, _VERSION: _read}

@@ -14,7 +14,6 @@ from actors.router import shards_of
 from actors.state import Failed, Question
 from actors.stores.cluster_search import ClusterSearch, floors_of, merge_found
 from actors.stores.hnsw import Neighbours, merge_neighbours
-from actors.stores.post_embeddings import EmbeddingLimits
 from actors.stores.sparse_embeddings import SparseEmbeddings
 from actors.vector_models import Float32s
 from actors.vector_questions import (
@@ -30,8 +29,6 @@ from timeline.communities import CommunityBook
 from timeline.likeness_reasons import Likeness, by_communities, merged, near, why_empty
 from timeline.query import Query
 
-MAX_AGE_MS = EmbeddingLimits().max_age_ms
-"""Older posts have no representation."""
 _SHARES = (0.3, 0.4, 0.5, 0.9)
 """Of the time left, for each wave."""
 _SPARE = 20
@@ -132,13 +129,15 @@ def _asked(query: Query, wave: dict[int, list[Question]], share: float) -> dict[
 
 def _candidates(query: Query, post: FoundPost, wanted: int) -> dict[int, Ids]:
     """By shard, the posts that are among the `wanted` most alike by either model."""
-    search = ClusterSearch(max_results=wanted, max_age_ms=MAX_AGE_MS, excluded_post_id=post.post_id)
+    # Older posts have no representation.
+    max_age_ms = query.settings.vectors.max_age_ms
+    search = ClusterSearch(max_results=wanted, max_age_ms=max_age_ms, excluded_post_id=post.post_id)
     communities = post.embedding.communities[: search.max_communities]
     now_ms, version, every = query.now_ms, post.version, range(query.router.n_shards)
     first: list[Question] = []
     if post.has_vector:
         excluded = {"excluded_post_id": post.post_id}
-        first.append(AskNear(version, post.vector, wanted, now_ms, MAX_AGE_MS, **excluded))
+        first.append(AskNear(version, post.vector, wanted, now_ms, max_age_ms, **excluded))
     if len(communities):
         cut = search.max_posts_per_community
         first.append(AskCommunityHeads(version, communities, cut, now_ms))

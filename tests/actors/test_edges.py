@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 
 from actors.edges import by_others
+from actors.questions import AskSecondDegree
 from actors.rows import Engagements
 from cluster.events import Kind
-from tests.worlds import USERS, Clock, states_of
+from tests.worlds import USERS, Clock, apply, states_of
 
 AUTHOR, OTHER = USERS[0], USERS[4]
 DROPPED = {Kind.FAVOURITE, Kind.UNFAVOURITE, Kind.REPOST, Kind.UNREPOST}
@@ -34,3 +35,24 @@ def test_they_are_not_in_the_graph_of_a_shard() -> None:
     assert edges[OTHER].kinds.tolist() == [1]
     # The post has its counts all the same.
     assert state.posts.table["counts"][0].sum() == 4
+
+
+def test_what_happens_again_in_another_event() -> None:
+    clock = Clock()
+    ends = {"actor_id": OTHER, "target_id": AUTHOR}
+    events = [
+        clock.post(10, AUTHOR),
+        *(clock.on_post(Kind.FAVOURITE, OTHER, 10, AUTHOR) for _ in range(2)),
+        *(clock.event(Kind.FOLLOW, **ends) for _ in range(2)),
+    ]
+    # The very events again are no others.
+    [state] = states = states_of(events)
+    apply(states, events, offset=2)
+    assert state.graph.follows.others(OTHER)[0].tolist() == [AUTHOR]
+    assert state.graph.follows.degrees(np.array([OTHER])).tolist() == [1]
+    assert state.posts.table["counts"][0].sum() == 2
+    seed = np.array([OTHER]), np.zeros(1, np.int32)
+    [found] = state.ask([AskSecondDegree(*seed, 0, (Kind.FAVOURITE,), 500)])
+    assert (found.seed_indices.tolist(), found.kinds.tolist()) == ([0], [1])
+    apply(states, [clock.event(Kind.UNFOLLOW, **ends)], offset=3)
+    assert state.graph.follows.others(OTHER)[0].tolist() == []

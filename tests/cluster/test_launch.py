@@ -204,3 +204,13 @@ def test_a_ray_that_we_started_is_ended_though_it_does_not_answer(
     assert launch.down(settings)
     assert here.ended == ["ray"]
     assert here.connected == ["gone"]
+
+
+def test_the_sqlite_log_is_refused_on_several_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [{"Alive": True}, {"Alive": False}]
+    monkeypatch.setattr(launch.ray, "nodes", lambda: nodes)
+    launch._check_nodes(load())
+    nodes.append({"Alive": True})
+    launch._check_nodes(load(log={"kind": "jetstream"}))
+    with pytest.raises(LaunchError, match=r"this Ray cluster has 2: set log\.kind to jetstream"):
+        launch._check_nodes(load())

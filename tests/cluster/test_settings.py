@@ -40,6 +40,10 @@ def test_what_presets_change() -> None:
     research = load(preset="research")
     assert research.windows.in_network_ms == research.windows.dedup_ms == FOREVER_MS
     assert research.windows.served_ms == load().windows.served_ms
+    of_accounts = research.sources.follow_recommendations.model_dump()
+    windows = {name: ms for name, ms in of_accounts.items() if name.endswith("window_ms")}
+    assert set(windows.values()) == {FOREVER_MS}
+    assert research.sources.user_tweet_graph.max_age_ms == FOREVER_MS
 
 
 def test_the_last_named_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

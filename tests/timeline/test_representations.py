@@ -13,7 +13,7 @@ from actors.stores import relations
 from cluster.artifacts import ArtifactStore
 from cluster.events import Kind
 from cluster.problems import ProblemError
-from cluster.settings import Settings
+from cluster.settings import Settings, VectorSettings
 from tests.timeline.trained_worlds import (
     ALIKE,
     ANN,
@@ -55,6 +55,7 @@ def make(tmp_path: Path) -> Make:
         missing: Iterable[int] = (),
         trained: bool = True,
         extra: Callable[[Clock], list[Event]] = lambda _: [],
+        vectors: VectorSettings | None = None,
         **router: Any,
     ) -> Representations:
         clock = Clock(NOW_MS - 60_000)
@@ -63,7 +64,8 @@ def make(tmp_path: Path) -> Make:
         states = trained_states(tmp_path, events, n_shards, versions if trained else None)
         asked = PartialRouter(states, missing, **router)
         store = ArtifactStore(tmp_path / "artifacts")
-        return Representations(Settings(data_dir=tmp_path), asked, store, lambda: NOW_MS)
+        settings = Settings(data_dir=tmp_path, vectors=vectors or VectorSettings())
+        return Representations(settings, asked, store, lambda: NOW_MS)
 
     return made
 
@@ -133,6 +135,11 @@ def test_any_number_of_shards_finds_the_same_posts(make: Make, author_id: int | 
     one, four = (make(n).similar_posts(SOURCE, author_id, 100, SOON_S) for n in (1, N_SHARDS))
     assert plain(one) == plain(four)
     assert one.what.items
+
+
+def test_how_old_a_similar_post_may_be_is_a_setting(make: Make) -> None:
+    assert posts(make(), SOURCE) == [ALIKE, LESS]
+    assert posts(make(vectors=VectorSettings(max_age_ms=1)), SOURCE) == []
 
 
 def test_limits_take_the_best(make: Make) -> None:
