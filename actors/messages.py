@@ -19,7 +19,11 @@ _BESIDE_BYTES = 4_096
 """Arrays of less are copied into the pickle: that costs less than a part of their own."""
 _LARGEST_BYTES = 1 << 32
 _MOST_PARTS = 1 << 16
-_MORE = getattr(socket, "MSG_MORE", 0)
+_BEGUN_BYTES = 1 << 16
+"""Received at once: of most messages that is all. Each receiving lets other threads have the
+interpreter first."""
+_PARTS_AT_ONCE = 1_000
+"""Fewer than a system takes in one call."""
 
 Parts = Sequence[bytes | memoryview]
 
@@ -53,28 +57,40 @@ def pack(message: Any) -> Parts:
 
 def send(connection: socket.socket, parts: Parts) -> None:
     """Send what `pack` gave; raises `OSError`."""
-    for part in parts[:-1]:
-        connection.sendall(part, _MORE)
-    connection.sendall(parts[-1])
+    # Mostly one call takes it all, and each lets other threads have the interpreter first.
+    sent = connection.sendmsg(parts[:_PARTS_AT_ONCE])
+    for part in parts:
+        if sent < len(part):
+            connection.sendall(memoryview(part)[sent:])
+        sent = max(sent - len(part), 0)
 
 
 def receive(connection: socket.socket, until_s: float | None) -> Any:
-    """A message; arrays in it share one piece of memory.
+    """A message, where the other side sends no other before it has an answer.
 
-    Raises `OSError` (`TimeoutError` after `until_s` of the monotonic clock), `EOFError` where the
-    connection was closed, `NoMessage` for what is none, and what unpickling raises.
+    Arrays in it share one piece of memory. Raises `OSError` (`TimeoutError` after `until_s` of the
+    monotonic clock), `EOFError` where the connection was closed, `NoMessage` for what is none, and
+    what unpickling raises.
     """
-    total, n_parts = _HEAD.unpack(exactly(connection, _HEAD.size, until_s))
+    begun = bytearray(_BEGUN_BYTES)
+    have = _at_least(connection, begun, _HEAD.size, 0, until_s)
+    total, n_parts = _HEAD.unpack_from(begun)
     if total > _LARGEST_BYTES or not 0 < n_parts <= _MOST_PARTS:
         raise NoMessage(f"{n_parts} parts of {total} bytes are no message")
-    table = exactly(connection, n_parts * _LENGTH.size, until_s)
-    lengths = [length for (length,) in _LENGTH.iter_unpack(table)]
+    begin = _HEAD.size + n_parts * _LENGTH.size
+    begun.extend(bytes(max(begin - len(begun), 0)))
+    have = _at_least(connection, begun, begin, have, until_s)
+    lengths = [length for (length,) in _LENGTH.iter_unpack(begun[_HEAD.size : begin])]
     if sum(map(_padded, lengths)) != total:
         raise NoMessage(f"{n_parts} parts do not make up {total} bytes")
-    whole = memoryview(exactly(connection, total, until_s))
+    if have - begin > total:
+        raise NoMessage(f"more came than a message of {total} bytes")
+    whole = bytearray(total)
+    whole[: have - begin] = begun[begin:have]
+    _at_least(connection, whole, total, have - begin, until_s)
     views, begin = [], 0
     for length in lengths:
-        views.append(whole[begin : begin + length])
+        views.append(memoryview(whole)[begin : begin + length])
         begin += _padded(length)
     return pickle.loads(views[0], buffers=views[1:])
 
@@ -82,15 +98,23 @@ def receive(connection: socket.socket, until_s: float | None) -> Any:
 def exactly(connection: socket.socket, length: int, until_s: float | None) -> bytearray:
     """As many bytes; with a deadline, however slowly they come. Raises `EOFError` at the end."""
     found = bytearray(length)
-    view, have = memoryview(found), 0
-    while have < length:
+    _at_least(connection, found, length, 0, until_s)
+    return found
+
+
+def _at_least(
+    connection: socket.socket, found: bytearray, least: int, have: int, until_s: float | None
+) -> int:
+    """Receive into what is found until it has `least` bytes; returns how many it has."""
+    view = memoryview(found)
+    while have < least:
         if until_s is not None:
             connection.settimeout(left_s(until_s))
         n_bytes = connection.recv_into(view[have:])
         if not n_bytes:
             raise EOFError("the connection was closed")
         have += n_bytes
-    return found
+    return have
 
 
 def left_s(until_s: float) -> float:

@@ -72,6 +72,27 @@ def test_shapes_orders_and_what_may_not_be_written_stay(pair: Pair) -> None:
     assert not fixed.flags.writeable
 
 
+def test_more_arrays_than_are_sent_or_begun_at_once(pair: Pair) -> None:
+    many = [np.full(513, number) for number in range(9_000)]
+    found = passed(pair, many)
+    assert [int(one[0]) for one in found] == list(range(9_000))
+    assert all(len(one) == 513 for one in found)
+
+
+def test_a_message_that_comes_bit_by_bit(pair: Pair) -> None:
+    whole = b"".join(pack(("slow", np.arange(600))))
+
+    def dribble() -> None:
+        for at in range(0, len(whole), 7):
+            pair[0].sendall(whole[at : at + 7])
+
+    sending = threading.Thread(target=dribble)
+    sending.start()
+    said, found = receive(pair[1], time.monotonic() + 30)
+    sending.join()
+    assert (said, found.tolist()) == ("slow", list(range(600)))
+
+
 def test_large_arrays_are_not_copied_into_the_pickle() -> None:
     large = np.arange(100_000)
     parts = pack({"large": large, "small": np.arange(10)})
@@ -87,6 +108,7 @@ def test_large_arrays_are_not_copied_into_the_pickle() -> None:
         (struct.pack(">QI", 64, 1 << 20), "no message"),
         (struct.pack(">QIQ", 64, 1, 65), "do not make up"),
         (struct.pack(">QIQQ", 128, 2, 64, 65), "do not make up"),
+        (struct.pack(">QIQ", 64, 1, 10) + bytes(65), "more came"),
     ],
 )
 def test_what_is_no_message_is_refused(sent: bytes, says: str) -> None:
