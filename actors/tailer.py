@@ -1,5 +1,6 @@
 """Keeps a shard's state up with the log: restore, tail, expire, snapshot."""
 
+import contextlib
 import logging
 import os
 import threading
@@ -24,6 +25,7 @@ _READ_BYTES = 4 * 2**20
 _EXPIRE_EVERY_S = 60.0
 _RETRY_S = 0.2
 _WRITER_YIELDS = 10
+_LOOK_EVERY_S = 0.5
 
 
 class Tailer:
@@ -149,7 +151,7 @@ class Tailer:
             if due and self._until_ms is None and not self._writing_snapshot():
                 self._snapshot_wanted.clear()
                 next_snapshot = now + settings.snapshot_every_s
-                self._take_snapshot()
+                self._take_snapshot(log)
 
     def _work_on(self) -> None:
         """One slice of what was asked for first."""
@@ -200,7 +202,7 @@ class Tailer:
     def _writing_snapshot(self) -> bool:
         return self._snapshot_writer is not None and self._snapshot_writer.is_alive()
 
-    def _take_snapshot(self) -> None:
+    def _take_snapshot(self, log: EventLog) -> None:
         captured = threading.Event()
 
         def write() -> None:
@@ -219,4 +221,14 @@ class Tailer:
 
         self._snapshot_writer = threading.Thread(target=write, name="snapshot", daemon=True)
         self._snapshot_writer.start()
-        captured.wait()
+        # A large state is copied for seconds; while nothing comes, nothing is missed.
+        while not captured.wait(_LOOK_EVERY_S):
+            with contextlib.suppress(LogError):
+                self._look(log)
+
+    def _look(self, log: EventLog) -> None:
+        """Note that the state holds everything, where it does."""
+        asked_ms = time.time_ns() // 1_000_000
+        heads = log.heads()
+        if all(heads[lane] <= at for lane, at in self.positions.items()):
+            self.caught_up_ms = asked_ms

@@ -10,6 +10,7 @@ import json
 import os
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,18 +99,21 @@ def _indexed(system: RunningSystem) -> dict[str, Any]:
         time.sleep(0.5)
 
 
-def _first_visits(system: RunningSystem, users: list[int]) -> dict[str, float]:
+def _first_visits(system: RunningSystem, users: list[int]) -> dict[str, Any]:
     """For You over HTTP of viewers whom nothing was shown: with whom to follow beside it.
 
     That comes back after hours; what is measured later is of viewers who have seen it.
     """
-    samples = []
+    samples, items = [], []
+    degraded: Counter[str] = Counter()
     for user in users:
         started = time.perf_counter()
         with urllib.request.urlopen(_request(system, _for_you(user))) as answer:
-            answer.read()
+            page = json.load(answer)
         samples.append(time.perf_counter() - started)
-    return percentiles(samples)
+        items.append(len(page["items"]))
+        degraded.update(page["degraded"])
+    return {**percentiles(samples), "items": float(np.mean(items)), "degraded": degraded}
 
 
 def _for_you(user_id: int, limit: int = 35) -> str:

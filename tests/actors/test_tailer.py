@@ -1,5 +1,6 @@
 """A tailer over a real log: what it applies, passes over, and leaves out."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actors import snapshot
+from actors import tailer as tailer_module
 from actors.state import ShardState
 from actors.tailer import Tailer
 from cluster.events import Kind
@@ -114,6 +117,27 @@ def test_a_restart_goes_on_from_the_snapshot(tmp_path: Path, log: SqliteLog) -> 
     with tailing(tmp_path, states):
         assert answers(states) == answers(states_of(events, 3))
         assert sum(s.counters["applied"] for s in states) < 60
+
+
+def test_a_shard_that_is_copied_is_behind_only_where_events_came(
+    tmp_path: Path, log: SqliteLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied, capture = threading.Event(), snapshot.capture
+    monkeypatch.setattr(tailer_module, "_LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(snapshot, "capture", lambda *of: copied.wait(PATIENCE_S) and capture(*of))
+    clock = Clock()
+    append(log, [clock.post(10, USERS[0])])
+    with tailing(tmp_path, empty_states(1)) as [tailer]:
+        tailer.request_snapshot()
+        wait_for(lambda: tailer._writing_snapshot())
+        begun_ms = time.time_ns() // 1_000_000
+        wait_for(lambda: tailer.caught_up_ms > begun_ms)
+        append(log, [clock.post(11, USERS[0])])
+        behind_ms = time.time_ns() // 1_000_000
+        time.sleep(0.1)
+        assert tailer.caught_up_ms <= behind_ms
+        copied.set()
+        wait_for(lambda: tailer.last_snapshot and tailer.caught_up_ms > behind_ms)
 
 
 def test_an_append_of_history_made_twice_counts_once(tmp_path: Path, log: SqliteLog) -> None:
