@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from actors.state import ShardState
 from actors.stores.newest_posts import NewestPosts, newest_of_groups
 from cluster.ids import Ids
@@ -11,7 +13,8 @@ from cluster.ids import Ids
 class AskNewestOfGroups:
     """The newest posts of each group of authors, no replies; for the authors' shards.
 
-    The newest of all shards together are among the newest of each (`merge_newest`).
+    Not of accounts that are gone, whose posts would take the places of others. The newest of all
+    shards together are among the newest of each (`merge_newest`).
     """
 
     author_ids: Ids
@@ -26,10 +29,11 @@ class AskNewestOfGroups:
 
     def answer(self, state: ShardState) -> NewestPosts:
         """See `newest_of_groups`."""
+        here = ~state.users.gone(self.author_ids)
         return newest_of_groups(
             state.posts.table,
-            self.author_ids,
-            self.offsets,
+            self.author_ids[here],
+            np.concatenate([[0], np.cumsum(here)])[self.offsets],
             since_ms=self.since_ms,
             until_ms=self.until_ms,
             limit=self.limit,

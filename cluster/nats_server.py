@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import os
+import select
 import shutil
 import signal
 import socket
@@ -230,15 +231,22 @@ def stop_stored(storage_dir: Path, deadline_s: float = 10.0) -> bool:
         pid = int((storage_dir / "nats.pid").read_text("utf-8"))
     except (OSError, ValueError):
         return False
-    if not _runs_here(pid, storage_dir):
+    try:
+        process = os.pidfd_open(pid)
+    except OSError:
         return False
-    until = time.monotonic() + deadline_s
-    os.kill(pid, signal.SIGTERM)
-    while _runs_here(pid, storage_dir):
-        if time.monotonic() > until:
-            os.kill(pid, signal.SIGKILL)
-            break
-        time.sleep(_POLL_S)
+    try:
+        if not _runs_here(pid, storage_dir):
+            return False
+        for kind in (signal.SIGTERM, signal.SIGKILL):
+            signal.pidfd_send_signal(process, kind)
+            # Its command line is gone before its sockets are; this tells of its end.
+            if select.select([process], [], [], deadline_s)[0]:
+                break
+    except ProcessLookupError:
+        pass  # It ended by itself.
+    finally:
+        os.close(process)
     return True
 
 

@@ -57,6 +57,15 @@ def test_what_following_would_show_without_replies(n_shards: int) -> None:
     assert run(Backfill(), query([*events, mute], n_shards)).post_ids.tolist() == [20]
 
 
+@pytest.mark.parametrize("n_shards", [1, 4])
+def test_accounts_that_are_gone_take_nobodys_place(n_shards: int) -> None:
+    clock = Clock()
+    events = world(clock)
+    events += [clock.post(21, OTHER), clock.event(Kind.USER_DEACTIVATE, actor_id=OTHER)]
+    found = run(Backfill(), query(events, n_shards, fetched=2))
+    assert found.post_ids.tolist() == [12, 10]
+
+
 def test_only_for_those_who_were_away() -> None:
     clock = Clock(NOW_MS - 3 * DAY_MS)
     events = world(clock)
