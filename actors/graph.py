@@ -186,12 +186,11 @@ class GraphKind:
         self.choices = Choices()
         self.activity = Activity()
         size = settings.graph
-        self.engagements = InteractionGraph(size.segments, size.edges_per_segment)
-        self.signals = InteractionGraph(size.segments, size.edges_per_segment)
-        self.feedback = InteractionGraph(size.segments, size.edges_per_segment)
-        self.views = InteractionGraph(size.segments, size.edges_per_segment)
-        self.videos = InteractionGraph(size.segments, size.edges_per_segment)
-        """Who watched which video for how long: an edge's kind is its level (`watch_levels`)."""
+        self.engagements, self.signals, self.feedback, self.views, self.videos = (
+            InteractionGraph(size.segments, size.edges_per_segment, close_on_roll=False)
+            for _ in range(5)
+        )
+        # Of `videos`, who watched which for how long, an edge's kind is its level (`watch_levels`).
         public = {kind for kind in PUBLIC_CODES if kind.label in size.public_kinds}
         public |= {undo for undo, kind in UNDONE_BY.items() if kind in public}
         self._public = _code_table({k: c for k, c in PUBLIC_CODES.items() if k in public})
@@ -204,8 +203,11 @@ class GraphKind:
         """Memory held by all stores of this kind."""
         relations = (self.follows, self.blocks, self.blocked_by, self.mutes, self.topics)
         stores = (*relations, self.two_hop, self.stays, self.lists, self.choices, self.activity)
-        graphs = (self.engagements, self.signals, self.feedback, self.views, self.videos)
-        return sum(s.memory_bytes for s in stores) + sum(g.memory_bytes() for g in graphs)
+        return sum(s.memory_bytes for s in stores) + sum(g.memory_bytes() for g in self._graphs)
+
+    @property
+    def _graphs(self) -> tuple[InteractionGraph, ...]:
+        return self.engagements, self.signals, self.feedback, self.views, self.videos
 
     def apply(self, rows: Rows, engagements: Engagements) -> None:
         """Apply admitted rows."""
@@ -236,6 +238,11 @@ class GraphKind:
         watches = rows.of(Kind.VIDEO_WATCH)
         if len(watches):
             self._insert_watches(watches)
+
+    def close_segments(self) -> None:
+        """Rewrite what became full, which takes a while and no lock: readers keep their views."""
+        for graph in self._graphs:
+            graph.close_segments()
 
     def expire(self, now_ms: int) -> None:
         """Drop segments that no window reaches any more."""

@@ -391,6 +391,7 @@ def _load(
                 relations[table].write(*(columns[n] for n in _RELATION_COLUMNS))
             elif table in graphs:
                 graphs[table].insert(*(columns[n] for n in _EDGE_COLUMNS))
+                graphs[table].close_segments()
             elif table == "aggregates" and state._aggregates is not None:
                 state.aggregates.restore(columns)
     offsets = {int(lane): offset for lane, offset in manifest["offsets"].items()}

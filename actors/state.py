@@ -226,6 +226,8 @@ class ShardState:
             with self.lock.write():
                 self._apply(part, engagements)
                 applied.tell(self.applied, min(start + step, len(rows)))
+            if self._graph:
+                self._graph.close_segments()
         self.counters["applied"] += len(rows)
         return len(rows)
 

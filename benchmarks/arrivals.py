@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,10 +26,10 @@ _ARROW = "application/vnd.apache.arrow.stream"
 
 @contextmanager
 def arriving(system: RunningSystem, world: DenseWorld, events_per_s: int) -> Iterator[None]:
-    """While the block runs, favourites of the world's posts arrive."""
+    """While the block runs, favourites such as the world's arrive."""
     host, port = system.address
     plan = {"host": host, "port": port, "token": system.token, "events_per_s": events_per_s}
-    plan |= {"users": world.users, "posts": world.posts}
+    plan |= {"world": vars(world)}
     command = [sys.executable, "-m", "benchmarks.arrivals"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE)
     assert process.stdin is not None
@@ -41,22 +42,19 @@ def arriving(system: RunningSystem, world: DenseWorld, events_per_s: int) -> Ite
         process.wait()
 
 
-def _send(plan: dict[str, object]) -> None:
+def _send(plan: dict[str, Any]) -> None:
     rng = np.random.default_rng()
-    n, users, posts = (int(str(plan[key])) for key in ("events_per_s", "users", "posts"))
-    connection = http.client.HTTPConnection(str(plan["host"]), int(str(plan["port"])), timeout=30)
+    world, size = DenseWorld(**plan["world"]), plan["events_per_s"] // _PER_S
+    authors = world.authors()
+    connection = http.client.HTTPConnection(plan["host"], plan["port"], timeout=30)
     headers = {"Authorization": f"Bearer {plan['token']}", "Content-Type": _ARROW}
-    authors = np.arange(1, users + 1)
     due = time.monotonic()
     while True:
-        size = n // _PER_S
         now_ms = time.time_ns() // 1_000_000
         columns = {
             "kind": np.full(size, Kind.FAVOURITE, np.uint8),
             "time_ms": np.full(size, now_ms),
-            "actor_id": rng.choice(authors, size),
-            "post_id": 10**12 + 1 + rng.integers(0, posts, size),
-            "author_id": rng.choice(authors, size),
+            **world.drawn(size, authors, rng),
         }
         batch = pa.RecordBatch.from_pydict(columns)
         sink = pa.BufferOutputStream()

@@ -1,8 +1,8 @@
 """A load generator in a process of its own: keep-alive connections, nothing else.
 
-Run as `python -m benchmarks.load`: reads a plan (JSON) from standard input and prints what
-it measured. Its own CPU time is part of the result, so that it can be told apart from that
-of the system on the same machine.
+Run as `python -m benchmarks.load`: reads a plan (JSON) from standard input, in the lines below it
+what is posted, and prints what it measured. Its own CPU time is part of the result, so that it can
+be told apart from that of the system on the same machine.
 """
 
 import http.client
@@ -12,6 +12,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator, Sequence
+from itertools import repeat
 from typing import Any
 
 
@@ -23,12 +25,13 @@ def measure(
     clients: int,
     token: str,
     seconds: float,
-    body: bytes | None = None,
-    content_type: str = "application/json",
+    bodies: Sequence[bytes] = (),
 ) -> dict[str, Any]:
     """Send requests from `clients` connections for a while, in another process.
 
-    Returns `samples_s`, `statuses`, `requests_per_s`, `client_cpu_s` and `bytes`.
+    With `bodies` (JSON without newlines) each is posted once, and the end comes no later than
+    that of the last. Returns `samples_s`, `statuses`, `requests_per_s`, `client_cpu_s` and
+    `bytes`.
     """
     plan = {
         "host": host,
@@ -37,12 +40,10 @@ def measure(
         "clients": clients,
         "token": token,
         "seconds": seconds,
-        "body": body.decode("latin-1") if body is not None else None,
-        "content_type": content_type,
     }
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.load"],
-        input=json.dumps(plan).encode(),
+        input=b"\n".join([json.dumps(plan).encode(), *bodies]),
         stdout=subprocess.PIPE,
         check=True,
         timeout=seconds + 120,
@@ -50,16 +51,17 @@ def measure(
     return dict(json.loads(done.stdout))
 
 
-def _run(plan: dict[str, Any]) -> dict[str, Any]:
+def _run(plan: dict[str, Any], bodies: Sequence[bytes]) -> dict[str, Any]:
     samples: list[float] = []
     statuses: dict[int, int] = {}
     received = 0
     lock = threading.Lock()
     deadline = time.perf_counter() + plan["seconds"]
-    body = plan["body"].encode("latin-1") if plan["body"] is not None else None
     headers = {"Authorization": f"Bearer {plan['token']}"}
-    if body is not None:
-        headers["Content-Type"] = plan["content_type"]
+    method = "POST" if bodies else "GET"
+    if bodies:
+        headers["Content-Type"] = "application/json"
+    to_send: Iterator[bytes | None] = iter(bodies) if bodies else repeat(None)
 
     def client(number: int) -> None:
         nonlocal received
@@ -67,10 +69,14 @@ def _run(plan: dict[str, Any]) -> dict[str, Any]:
         mine: list[tuple[float, int]] = []
         n_bytes, turn = 0, number
         while time.perf_counter() < deadline:
+            with lock:
+                body = next(to_send, b"")
+            if body == b"":
+                break
             path = plan["paths"][turn % len(plan["paths"])]
             turn += plan["clients"]
             started = time.perf_counter()
-            connection.request("POST" if body is not None else "GET", path, body, headers)
+            connection.request(method, path, body, headers)
             answer = connection.getresponse()
             n_bytes += len(answer.read())
             mine.append((time.perf_counter() - started, answer.status))
@@ -99,4 +105,5 @@ def _run(plan: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(_run(json.load(sys.stdin))))
+    plan, *bodies = sys.stdin.buffer.read().split(b"\n")
+    print(json.dumps(_run(json.loads(plan), bodies)))

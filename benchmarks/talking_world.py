@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from actors.known_labels import KNOWN_LABELS
-from benchmarks.worlds import DenseWorld, sliced
+from benchmarks.worlds import FIRST_POST, DenseWorld, sliced
 from cluster.events import Kind
 from cluster.ids import Ids
 from cluster.settings import DAY_MS
@@ -46,12 +46,12 @@ class TalkingWorld(DenseWorld):
                 **dict(zip(batch.schema.names, batch.columns, strict=True)),
                 "text": [" ".join(words[rng.integers(0, _N_WORDS, _WORDS_A_POST)]) for _ in at],
                 "topics": [[topic] for topic in (1 + at % _N_TOPICS).tolist()],
-                "root_id": pa.array(_post_ids(roots[at]), mask=~replies),
+                "root_id": pa.array(FIRST_POST + roots[at], mask=~replies),
                 "root_author_id": pa.array(authors[roots[at]], mask=~replies),
             }
             chosen = {"reply_to": replies, "quote_of": at % 16 == 2, "repost_of": at % 16 == 3}
             for link, has in chosen.items():
-                columns[f"{link}_id"] = pa.array(_post_ids(linked), mask=~has)
+                columns[f"{link}_id"] = pa.array(FIRST_POST + linked, mask=~has)
                 columns[f"{link}_author_id"] = pa.array(authors[linked], mask=~has)
             yield pa.RecordBatch.from_pydict(columns)
         yield from self._choices(now_ms - DAY_MS // 2, words, authors, rng)
@@ -65,7 +65,7 @@ class TalkingWorld(DenseWorld):
         labels, users = np.array(KNOWN_LABELS), self.user_ids()
         posts = rng.choice(self.posts, self.posts // 30, replace=False)
         of_posts = rng.choice(labels, len(posts))
-        post_ids, wrote = _post_ids(posts), authors[posts]
+        post_ids, wrote = FIRST_POST + posts, authors[posts]
         kind, n = Kind.SAFETY_LABEL, len(posts)
         yield from told(kind, n, post_id=post_ids, author_id=wrote, label=of_posts)
         some = rng.choice(users, len(users) // 100, replace=False)
@@ -78,8 +78,3 @@ class TalkingWorld(DenseWorld):
             others = rng.permutation(users)
             who, whom = users[others != users], others[others != users]
             yield from told(kind, len(who), actor_id=who, target_id=whom)
-
-
-def _post_ids(numbers: Ids) -> Ids:
-    """As `DenseWorld` names its posts."""
-    return numbers + 10**12 + 1

@@ -12,6 +12,7 @@ from cluster.settings import DAY_MS
 
 _BATCH = 50_000
 _SHARE_AT_HOME = 0.8
+FIRST_POST = 10**12 + 1
 
 
 @dataclass(frozen=True)
@@ -38,24 +39,34 @@ class DenseWorld:
         times_ms = np.full(int(apart.sum()), now_ms - DAY_MS)
         yield from sliced(Kind.FOLLOW, times_ms, actor_id=actors[apart], target_id=targets[apart])
 
-        authors = 1 + (self.users * rng.random(self.posts) ** 1.3).astype(np.int64)
+        authors = self.authors()
         created_ms = now_ms - DAY_MS + np.sort(rng.integers(1, DAY_MS - 1000, self.posts))
-        post_ids = np.arange(1, self.posts + 1) + 10**12
+        post_ids = np.arange(self.posts) + FIRST_POST
         yield from sliced(Kind.POST_CREATE, created_ms, post_id=post_ids, author_id=authors)
 
-        posts = (self.posts * rng.random(self.favourites) ** 1.5).astype(np.int64)
-        actors = 1 + (self.users * rng.random(self.favourites) ** 1.3).astype(np.int64)
-        actors = self._at_home(actors, authors[posts], rng)
+        drawn = self.drawn(self.favourites, authors, rng)
+        posts = drawn["post_id"] - FIRST_POST
         age_ms = now_ms - created_ms[posts]
         favoured_ms = now_ms - (age_ms * rng.random(self.favourites)).astype(np.int64)
         order = np.argsort(favoured_ms)
-        yield from sliced(
-            Kind.FAVOURITE,
-            favoured_ms[order],
-            actor_id=actors[order],
-            post_id=post_ids[posts[order]],
-            author_id=authors[posts[order]],
-        )
+        by_time = {name: ids[order] for name, ids in drawn.items()}
+        yield from sliced(Kind.FAVOURITE, favoured_ms[order], **by_time)
+
+    def authors(self) -> Ids:
+        """Who wrote each post, in the order of the posts' ids."""
+        rng = np.random.default_rng((self.seed, 1))
+        return 1 + (self.users * rng.random(self.posts) ** 1.3).astype(np.int64)
+
+    def drawn(self, n: int, authors: Ids, rng: np.random.Generator) -> dict[str, Ids]:
+        """Who engages with which post in n engagements such as this world's, as columns of events;
+        `authors` are those that `authors()` says."""
+        posts = (self.posts * rng.random(n) ** 1.5).astype(np.int64)
+        actors = 1 + (self.users * rng.random(n) ** 1.3).astype(np.int64)
+        return {
+            "actor_id": self._at_home(actors, authors[posts], rng),
+            "post_id": posts + FIRST_POST,
+            "author_id": authors[posts],
+        }
 
     def _at_home(self, user_ids: Ids, others: Ids, rng: np.random.Generator) -> Ids:
         """Most of the users, each moved to the same place in the community of the other."""

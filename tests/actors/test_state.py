@@ -13,6 +13,8 @@ from actors.features.light import FEATURES
 from actors.models import LIGHT_RANKER_SCHEMA
 from actors.questions import AskContext, AskPosts, AskSecondDegree, AskTrace, PutTrace
 from actors.state import Failed, ShardState, Traces
+from actors.stores import interactions
+from actors.stores.segment import Segment, close
 from cluster.artifacts import ArtifactStore
 from cluster.events import Kind
 from cluster.settings import Settings
@@ -180,6 +182,30 @@ def test_queries_are_answered_between_slices() -> None:
         assert follows == list(range(100, 100 + len(follows)))
         degrees.add(len(follows))
     assert len(degrees) > 2
+
+
+def test_full_segments_are_rewritten_while_questions_are_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock()
+    events = [clock.on_post(Kind.FAVOURITE, VIEWER, 10 + k, FRIEND) for k in range(20)]
+    small = Settings(graph={"edges_per_segment": 8})  # type: ignore[arg-type]
+    [state] = empty_states(1, small)
+    told: list[int] = []
+
+    def close_slowly(segment: Segment) -> Segment:
+        asked = [AskContext(VIEWER, NOW_MS, 10, 10)]
+        asking = threading.Thread(target=lambda: told.append(len(state.ask(asked))))
+        asking.start()
+        asking.join(5)
+        return close(segment)
+
+    monkeypatch.setattr(interactions, "close", close_slowly)
+    apply([state], events)
+    newest, *full = state.graph.engagements.view.segments
+    assert not newest.is_closed
+    assert all(one.is_closed for one in full)
+    assert told == [1] * len(full) != []
 
 
 @dataclass(frozen=True)
