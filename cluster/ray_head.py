@@ -16,7 +16,13 @@ from ray.exceptions import RayError
 from ray.util import list_named_actors
 
 from cluster.processes import command_lines
-from cluster.ray_environment import GCS_PORT, fast_environment, runs_here, scratch_folder
+from cluster.ray_environment import (
+    GCS_PORT,
+    fast_environment,
+    runs_here,
+    scratch_folder,
+    write_haproxy,
+)
 from cluster.run_record import RunRecord, forget_record, read_record, replace_record
 from cluster.settings import Settings
 
@@ -87,6 +93,7 @@ def disconnect_and_stop(settings: Settings) -> None:
 
 def _start(settings: Settings, until_ms: int | None) -> RunRecord:
     environment = fast_environment(settings)
+    write_haproxy(settings)
     port = _free_port()
     command = [
         *(_ray_command(), "start", "--head", "--port", str(port)),

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,12 @@ import pytest
 
 from cluster import ray_environment
 from cluster.processes import command_lines
-from cluster.ray_environment import runs_here, scratch_folder
+from cluster.ray_environment import (
+    fast_environment,
+    runs_here,
+    scratch_folder,
+    write_haproxy,
+)
 from cluster.ray_head import disconnect_and_stop
 from cluster.settings import load
 
@@ -67,3 +73,15 @@ def test_only_our_own_haproxy_is_ended(tmp_path: Path) -> None:
         disconnect_and_stop(settings)
         assert mine.wait(5)
         assert other.poll() is None
+
+
+def test_only_who_starts_ray_leaves_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    settings = load(data_dir=tmp_path / "data")
+    environment = fast_environment(settings)
+    assert not scratch_folder(settings).exists()
+    write_haproxy(settings)
+    program = environment["RAY_SERVE_HAPROXY_BINARY_PATH"]
+    said = subprocess.run([program, "-v"], capture_output=True, text=True, check=True).stdout
+    assert "HAProxy version" in said
