@@ -1,7 +1,8 @@
 """Builds indexes of vectors anew in a process of its own, and swaps them in.
 
 Vectors that come are compared one by one until there is an index of them. To build one takes
-a core for minutes, which the process that answers requests cannot spare.
+a core for minutes, which the process that answers requests cannot spare; to extend the one that
+serves, seconds.
 """
 
 import logging
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from actors.stores.hnsw import HnswBase, build_base
+from actors.stores.hnsw import HnswBase, build_base, extend_base
 
 if TYPE_CHECKING:
     # The process that builds needs none of it.
@@ -32,6 +33,8 @@ _IDLE_FOR_S = 1_800.0
 it answers late: whoever wakes waits until its turn has ended."""
 _NICE = 10
 """How it runs if that was not enough."""
+_MOST_GONE = 0.25
+"""Of an extended index, vectors that were replaced or removed: with more it is built anew."""
 
 
 class BuildFailed(RuntimeError):
@@ -43,7 +46,8 @@ class NearRebuilds:
 
     `vectors` gives the kind as it is now: a restore begins it anew. Exporting and swapping
     need no other thread to wait, since an index has a lock of its own. What fails is counted
-    in `failed` and tried again later; files lie under `scratch` only while one is built.
+    in `failed` and tried again later. Under `scratch` lies the index that was built last, to be
+    extended by the next one.
     """
 
     def __init__(
@@ -66,6 +70,8 @@ class NearRebuilds:
         self._stop = threading.Event()
         self._building = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
+        self._last: Path | None = None
+        """The folder of the index that was built last."""
         self.built = 0
         self.failed = 0
         self.failure: str | None = None
@@ -84,6 +90,7 @@ class NearRebuilds:
                 self._child.kill()
         if self._thread.ident:
             self._thread.join(10)
+        shutil.rmtree(self._scratch, ignore_errors=True)
 
     def status(self) -> dict[str, Any]:
         """How many indexes were built, how many builds failed, and why the last one did."""
@@ -112,28 +119,39 @@ class NearRebuilds:
     def _rebuild(self) -> None:
         kind = self._vectors()
         version = kind.version
-        ids, vectors, mark = kind.export_near(version)
+        before, ids, vectors, mark = kind.export_fresh_near(version)
+        extended = before.path
+        gone = np.count_nonzero(ids == 0) > _MOST_GONE * len(ids)
+        if extended is None or not extended.exists() or gone:
+            extended = None
+            ids, vectors, mark = kind.export_near(version)
         self._scratch.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(dir=self._scratch))
         try:
             np.save(folder / _VECTORS, vectors)
             dimension = vectors.shape[1]
             del vectors
-            self._build(folder)
+            self._build(folder, extended)
+            (folder / _VECTORS).unlink()
             base = HnswBase.load(folder / _INDEX, ids, dimension)
-        finally:
+            kind.swap_near(version, base, mark)
+        except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
-        kind.swap_near(version, base, mark)
+            raise
+        if self._last:
+            shutil.rmtree(self._last, ignore_errors=True)
+        self._last = folder
 
-    def _build(self, folder: Path) -> None:
+    def _build(self, folder: Path, extended: Path | None) -> None:
         """Run `main` over a folder; raises `BuildFailed`."""
+        arguments = [str(folder), *([str(extended)] if extended else [])]
         try:
-            self._run_main(folder, _IDLE, self._idle_for_s)
+            self._run_main(folder, [_IDLE, *arguments], self._idle_for_s)
         except subprocess.TimeoutExpired:
-            self._run_main(folder, _SHARING, None)
+            self._run_main(folder, [_SHARING, *arguments], None)
 
-    def _run_main(self, folder: Path, policy: str, timeout_s: float | None) -> None:
-        command = [sys.executable, "-m", "actors.near_rebuild", str(folder), policy]
+    def _run_main(self, folder: Path, arguments: list[str], timeout_s: float | None) -> None:
+        command = [sys.executable, "-m", "actors.near_rebuild", *arguments]
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         with open(folder / "errors", "w+b") as errors:
             with self._building:
@@ -167,15 +185,20 @@ _IDLE, _SHARING = "idle", "sharing"
 
 
 def main() -> None:
-    """Build the index of the vectors in a folder; ends when the process that asked does."""
-    folder, policy = Path(sys.argv[1]), sys.argv[2]
+    """Build the index of the vectors in a folder, or with a third argument that file's and
+    these; ends when the process that asked does."""
+    policy, folder, *extended = sys.argv[1], *map(Path, sys.argv[2:])
     if policy == _IDLE:
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     else:
         os.nice(_NICE)
     # Its end of the pipe closes however that process ends.
     threading.Thread(target=_end_with_input, daemon=True).start()
-    build_base(folder / _INDEX, np.load(folder / _VECTORS, mmap_mode="r"))
+    vectors = np.load(folder / _VECTORS, mmap_mode="r")
+    if extended:
+        extend_base(folder / _INDEX, extended[0], vectors)
+    else:
+        build_base(folder / _INDEX, vectors)
 
 
 def _end_with_input() -> None:

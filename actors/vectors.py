@@ -323,8 +323,12 @@ class VectorsKind:
         """
         return self._of(version).posts.export()
 
+    def export_fresh_near(self, version: str) -> tuple[HnswBase, Ids, Float32s, int]:
+        """The same to extend the base by (`NearestIndex.export_fresh`)."""
+        return self._of(version).posts.export_fresh()
+
     def swap_near(self, version: str, base: HnswBase, mark: int) -> None:
-        """Search the base built of what `export_near` gave; what changed since stays so."""
+        """Search the base built of what was exported; what changed since stays so."""
         self._of(version).posts.swap(base, mark)
 
     def columns(self) -> dict[str, dict[str, Array]]:

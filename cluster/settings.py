@@ -123,7 +123,7 @@ class VectorSettings(Group):
     max_entries: int = Field(8_000_000, ge=10)
     """Pairs of a post and a community that one shard holds, each about 70 bytes."""
     rebuild_after: int = Field(20_000, ge=1)
-    """Vectors compared one by one before another process builds an index of all."""
+    """Vectors compared one by one before another process takes them into the index."""
 
 
 class AggregateSettings(Group):

@@ -1,4 +1,7 @@
-"""Indexes of vectors by cosine that are built once, written to a file and then only read (HNSW)."""
+"""Indexes of vectors by cosine that are built once, written to a file and then only read (HNSW).
+
+One that has the vectors of another and some more is made of its file at the cost of these alone.
+"""
 
 import os
 from collections.abc import Sequence
@@ -70,15 +73,23 @@ def _units(rows: npt.NDArray[Any], begin: int) -> npt.NDArray[np.float64]:
 class HnswBase:
     """An HNSW index that nobody writes to: label i is the vector of `ids[i]`.
 
-    Vectors by row are read from the file, which is mapped: hnswlib copies them one by one, and
-    holds the interpreter meanwhile.
+    An id of 0 is nobody's: the vector stands in the index, and is never to be answered. Vectors
+    by row are read from the file, which is mapped: hnswlib copies them one by one, and holds the
+    interpreter meanwhile.
     """
 
     def __init__(
-        self, ids: Ids, index: hnswlib.Index | None, dimension: int, records: "_Records"
+        self,
+        ids: Ids,
+        index: hnswlib.Index | None,
+        dimension: int,
+        records: "_Records",
+        path: Path | None = None,
     ) -> None:
         self.ids = ids
         self.dimension = dimension
+        self.path = path
+        """Of the file, which `extend_base` may take as long as it is there."""
         self._index = index
         self._records = records
         order = np.argsort(ids)
@@ -112,7 +123,7 @@ class HnswBase:
         if n != len(ids):
             raise ValueError(f"{path} has {n} vectors for {len(ids)} ids")
         index.set_num_threads(1)
-        base = cls(ids, index, dimension, records)
+        base = cls(ids, index, dimension, records, path)
         base.set_ef(ef)
         return base
 
@@ -174,6 +185,24 @@ def build_base(
     index.init_index(max(len(rows), 1), M=degree, ef_construction=ef_construction, random_seed=seed)
     if len(rows):
         index.add_items(rows, np.arange(len(rows)), num_threads=threads)
+    _write(index, path)
+
+
+def extend_base(path: Path, base: Path, vectors: Float32s) -> None:
+    """Write to a file the index in the file `base` with vectors (n, D) behind its own.
+
+    As `build_base`, for which it takes the place where a base has most of the vectors already.
+    """
+    rows = unit_rows(vectors, np.shape(vectors)[1])
+    n = len(_records_of(base, rows.shape[1]).places)
+    index = hnswlib.Index(space=SPACE, dim=rows.shape[1])
+    index.load_index(str(base), max_elements=n + len(rows))
+    if len(rows):
+        index.add_items(rows, np.arange(n, n + len(rows)), num_threads=1)
+    _write(index, path)
+
+
+def _write(index: hnswlib.Index, path: Path) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         index.save_index(str(draft))

@@ -2,7 +2,9 @@
 
 hnswlib cannot search while it inserts, so nothing is ever inserted into a base. Vectors that
 came or changed since it was built are compared one by one; when there are many, another
-process builds a new base from all of them (`build_base`), and the index swaps to it.
+process builds a new base, and the index swaps to it: of all of them (`build_base`), or of the old
+base's file and those many (`extend_base`), which leaves the replaced ones in the new base for
+nobody.
 """
 
 import threading
@@ -130,12 +132,24 @@ class NearestIndex:
         vectors[len(kept) :] = rows
         return np.concatenate([base.ids[kept], ids]), vectors, mark
 
+    def export_fresh(self) -> tuple[HnswBase, Ids, Float32s, int]:
+        """What is compared one by one, to extend the base by, and a mark for `swap`.
+
+        Returns the base, the ids that the extended one is to be loaded with, of which the last are
+        those of the unit vectors that come next, and the mark.
+        """
+        with self._lock:
+            base, mark = self._base, self._stamp
+            live = self._delta.live_rows()
+            ids = np.concatenate([np.where(self._hidden, 0, base.ids), self._delta.ids[live]])
+            return base, ids, self._delta.rows[live], mark
+
     def swap(self, base: HnswBase, mark: int | None = None) -> None:
         """Search another base from now on.
 
-        With the `mark` that `export` gave, vectors put and ids removed since stay so; without
-        one, the base replaces everything. Raises `ValueError` for another dimension, and
-        `RuntimeError` where another swap comes between.
+        With the `mark` that came with what it was built of, vectors put and ids removed since stay
+        so; without one, the base replaces everything. Raises `ValueError` for another dimension,
+        and `RuntimeError` where another swap comes between.
         """
         if base.dimension != self.dimension:
             raise ValueError(f"a base of dimension {base.dimension}: expected {self.dimension}")

@@ -6,6 +6,7 @@ import pytest
 
 from actors import near_rebuild
 from actors.near_rebuild import NearRebuilds
+from actors.stores.hnsw import unit_rows
 from actors.vectors import VectorsKind
 from cluster.events import Kind
 from tests.actors.test_tailer import wait_for
@@ -57,11 +58,44 @@ def test_an_index_is_built_by_another_process_and_swapped_in(tmp_path: Path) -> 
         np.testing.assert_allclose(after.scores, before.scores, atol=1e-6)
         apply([kind], [like(clock, USERS[6], post) for post in POSTS])
         wait_for(lambda: one.built == 2)
-        assert list((tmp_path / "near").iterdir()) == []
+        [kept] = (tmp_path / "near").iterdir()
+        assert [file.name for file in kept.iterdir() if file.suffix] == ["index.hnsw"]
     finally:
         one.stop()
+    assert not (tmp_path / "near").exists()
     apply([kind], [like(clock, USERS[5], post, Kind.UNFAVOURITE) for post in POSTS[:3]])
     assert kind.sizes()["vectors"] == len(POSTS)
+
+
+def test_an_index_is_extended_until_much_of_it_was_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    kind = kind_of(Clock())
+    held = kind._held["old"].posts
+    one = rebuilds(kind, tmp_path, after=5)
+    builds: list[int | None] = []
+    build = one._build
+
+    def noting(folder: Path, extended: Path | None) -> None:
+        builds.append(None if extended is None else len(np.load(folder / "vectors.npy")))
+        build(folder, extended)
+
+    monkeypatch.setattr(one, "_build", noting)
+    ids = np.arange(1_000, 1_100)
+    vectors = rng.normal(size=(100, 3)).astype(np.float32)
+    for changed in (100, 10, 10, 10, 10):
+        vectors[:changed] = rng.normal(size=(changed, 3))
+        held.put(ids[:changed], vectors[:changed])
+        one._rebuild()
+        assert held.n_fresh == 0
+        found, known = held.vectors(ids)
+        assert known.all()
+        np.testing.assert_allclose(found, unit_rows(vectors, 3), atol=1e-6)
+        nearest = held.search(vectors[0], 1)
+        assert nearest.ids.tolist() == [1_000]
+    assert builds[1:] == [10, 10, 10, None]
+    one.stop()
 
 
 def test_where_nothing_is_idle_it_is_built_on_a_share(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def die_at(point: str) -> None:
 
     match point:
         case "exported":
-            dying_after(VectorsKind, "export_near")
+            dying_after(VectorsKind, "export_fresh_near")
         case "building":
             dying_after(near_rebuild.subprocess, "Popen")
         case "built":
@@ -158,7 +158,7 @@ def test_a_killed_rebuild_loses_nothing(tmp_path: Path, log: SqliteLog, point: s
     if point == "building":
         wait_for(lambda: not is_running(int(rest[0])))
     left = list((tmp_path / "scratch").glob("*"))
-    assert bool(left) == (point in ("building", "built"))
+    assert bool(left) == (point != "exported")
     again = Running(tmp_path)
     begun_ms = time.time_ns() // 1_000_000
     again.tailer.start()
@@ -175,9 +175,11 @@ def test_a_killed_rebuild_loses_nothing(tmp_path: Path, log: SqliteLog, point: s
         wait_for(lambda: again.rebuilds.built)
         assert again.state.vectors.sizes()["vectors_one_by_one"] == 0
         assert_same(answers(again.state, now_ms), before)
-        wait_for(lambda: not list((tmp_path / "scratch").glob("*")))
+        [kept] = (tmp_path / "scratch").glob("*")
+        assert kept not in left
     finally:
         again.stop()
+    assert not (tmp_path / "scratch").exists()
 
 
 def main() -> None:

@@ -3,7 +3,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from actors.stores.hnsw import HnswBase, Neighbours, build_base, merge_neighbours, unit_rows
+from actors.stores.hnsw import (
+    HnswBase,
+    Neighbours,
+    build_base,
+    extend_base,
+    merge_neighbours,
+    unit_rows,
+)
 
 DIMENSION = 4
 VECTORS = np.random.default_rng(5).normal(size=(40, DIMENSION)).astype(np.float32)
@@ -61,6 +68,24 @@ def test_a_build_leaves_no_other_file(tmp_path: Path) -> None:
     build_base(tmp_path / "again.hnsw", VECTORS)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again.hnsw", "base.hnsw"]
     assert (tmp_path / "base.hnsw").read_bytes() == (tmp_path / "again.hnsw").read_bytes()
+
+
+def test_an_extended_base_finds_what_one_of_all_finds(tmp_path: Path) -> None:
+    rng = np.random.default_rng(7)
+    vectors = unit_rows(rng.normal(size=(2_000, 16)), 16)
+    build_base(tmp_path / "first.hnsw", vectors[:1_000])
+    extend_base(tmp_path / "second.hnsw", tmp_path / "first.hnsw", vectors[1_000:1_500])
+    extend_base(tmp_path / "all.hnsw", tmp_path / "second.hnsw", 3 * vectors[1_500:])
+    extend_base(tmp_path / "same.hnsw", tmp_path / "all.hnsw", vectors[:0])
+    ids = np.arange(5, 2_005)
+    for name in ("all", "same"):
+        base = HnswBase.load(tmp_path / f"{name}.hnsw", ids, 16, ef=100)
+        np.testing.assert_allclose(base.vectors(np.arange(2_000)), vectors, atol=1e-6)
+        for query in unit_rows(rng.normal(size=(20, 16)), 16):
+            best = np.argsort(-(vectors @ query))[:10]
+            assert len(set(base.search(query, 10).ids) & set(ids[best])) >= 9
+    with pytest.raises(ValueError, match="dimension 16: expected 4"):
+        extend_base(tmp_path / "other.hnsw", tmp_path / "all.hnsw", VECTORS)
 
 
 def test_answers_of_several_indexes_are_one() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from actors.stores.hnsw import (
     HnswBase,
     build_base,
+    extend_base,
     unit_rows,
 )
 from actors.stores.nearest import NearestIndex
@@ -20,9 +21,18 @@ NONE = np.empty((0, DIMENSION), np.float32)
 
 
 def base_of(folder: Path, ids: list[int], vectors: npt.NDArray[np.float32]) -> HnswBase:
-    path = folder / "base.hnsw"
+    path = folder / f"{len(list(folder.iterdir()))}.hnsw"
     build_base(path, vectors)
     return HnswBase.load(path, np.array(ids, np.int64), vectors.shape[1])
+
+
+def extended(
+    folder: Path, base: HnswBase, ids: npt.NDArray[np.int64], vectors: npt.NDArray[np.float32]
+) -> HnswBase:
+    assert base.path
+    path = folder / f"{len(list(folder.iterdir()))}.hnsw"
+    extend_base(path, base.path, vectors)
+    return HnswBase.load(path, ids, DIMENSION)
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +51,7 @@ def exactly(held: dict[int, int], query: npt.NDArray[np.float32], k: int) -> lis
 HELD = {120 - row: row for row in range(20)}
 CHANGES = st.lists(
     st.tuples(st.integers(99, 125), st.integers(0, 39) | st.none())
-    | st.just("export")
-    | st.just("swap"),
+    | st.sampled_from(["export", "export fresh", "swap"]),
     max_size=25,
 )
 
@@ -58,14 +67,18 @@ def test_it_answers_as_a_plain_dictionary_does(
     filtered: bool,
 ) -> None:
     index, held = NearestIndex(base), dict(HELD)
-    exported = None
+    built: tuple[HnswBase, int] | None = None
     for change in changes:
         if change == "export":
-            exported = index.export()
-        elif change == "swap" and exported:
-            ids, vectors, mark = exported
-            index.swap(base_of(tmp_path, ids.tolist(), vectors), mark)
-            exported = None
+            ids, vectors, mark = index.export()
+            built = base_of(tmp_path, ids.tolist(), vectors), mark
+        elif change == "export fresh":
+            before, ids, vectors, mark = index.export_fresh()
+            assert len(vectors) == index.n_fresh
+            built = extended(tmp_path, before, ids, vectors), mark
+        elif change == "swap" and built:
+            index.swap(*built)
+            built = None
         elif isinstance(change, tuple) and change[1] is None:
             index.remove(np.array([change[0]]))
             held.pop(change[0], None)
