@@ -137,7 +137,12 @@ class NearRebuilds:
             kind.swap_near(version, base, mark)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
+            # If it was the file that was to be extended, the next one is built anew.
+            self._keep(None)
             raise
+        self._keep(folder)
+
+    def _keep(self, folder: Path | None) -> None:
         if self._last:
             shutil.rmtree(self._last, ignore_errors=True)
         self._last = folder

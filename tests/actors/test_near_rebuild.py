@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from actors import near_rebuild
-from actors.near_rebuild import NearRebuilds
+from actors.near_rebuild import BuildFailed, NearRebuilds
 from actors.stores.hnsw import unit_rows
 from actors.vectors import VectorsKind
 from cluster.events import Kind
@@ -95,6 +95,24 @@ def test_an_index_is_extended_until_much_of_it_was_replaced(
         nearest = held.search(vectors[0], 1)
         assert nearest.ids.tolist() == [1_000]
     assert builds[1:] == [10, 10, 10, None]
+    one.stop()
+
+
+def test_what_cannot_be_extended_is_built_anew(tmp_path: Path) -> None:
+    kind = kind_of(Clock())
+    one = rebuilds(kind, tmp_path, after=5)
+    one._rebuild()
+    [index] = tmp_path.glob("near/*/index.hnsw")
+    with index.open("r+b") as file:
+        file.write(b"\xff" * 48)
+    apply([kind], [like(Clock(), USERS[6], POSTS[0])])
+    n_fresh = kind.sizes()["vectors_one_by_one"]
+    assert n_fresh
+    with pytest.raises(BuildFailed):
+        one._rebuild()
+    assert kind.sizes()["vectors_one_by_one"] == n_fresh
+    one._rebuild()
+    assert kind.sizes()["vectors_one_by_one"] == 0
     one.stop()
 
 
