@@ -122,15 +122,11 @@ class NearestIndex:
         with self._lock:
             delta, base, hidden, mark = self._delta, self._base, self._hidden, self._stamp
             live = delta.live_rows()
-            ids, rows = delta.ids[live], delta.rows[live]
-            kept = np.flatnonzero(~hidden)
-        vectors = np.empty((len(kept) + len(ids), base.dimension), np.float32)
-        # A part at a time: NumPy lets no other thread run while it copies.
-        for begin in range(0, len(kept), _COPIED_AT_ONCE):
-            part = kept[begin : begin + _COPIED_AT_ONCE]
-            vectors[begin : begin + len(part)] = base.vectors(part)
-        vectors[len(kept) :] = rows
-        return np.concatenate([base.ids[kept], ids]), vectors, mark
+        kept = np.flatnonzero(~hidden)
+        vectors = np.empty((len(kept) + len(live), base.dimension), np.float32)
+        _copy(vectors[: len(kept)], base.vectors, kept)
+        _copy(vectors[len(kept) :], delta.rows.__getitem__, live)
+        return np.concatenate([base.ids[kept], delta.ids[live]]), vectors, mark
 
     def export_fresh(self) -> tuple[HnswBase, Ids, Float32s, int]:
         """What is compared one by one, to extend the base by, and a mark for `swap`.
@@ -139,10 +135,11 @@ class NearestIndex:
         those of the unit vectors that come next, and the mark.
         """
         with self._lock:
-            base, mark = self._base, self._stamp
-            live = self._delta.live_rows()
-            ids = np.concatenate([np.where(self._hidden, 0, base.ids), self._delta.ids[live]])
-            return base, ids, self._delta.rows[live], mark
+            delta, base, hidden, mark = self._delta, self._base, self._hidden, self._stamp
+            live = delta.live_rows()
+        vectors = np.empty((len(live), base.dimension), np.float32)
+        _copy(vectors, delta.rows.__getitem__, live)
+        return base, np.concatenate([np.where(hidden, 0, base.ids), delta.ids[live]]), vectors, mark
 
     def swap(self, base: HnswBase, mark: int | None = None) -> None:
         """Search another base from now on.
@@ -254,6 +251,13 @@ class _Delta:
         rows = self._row_of_key[keys]
         self.live[rows[rows >= 0]] = False
         self._row_of_key[keys] = -1
+
+
+def _copy(vectors: Float32s, read: Callable[[Ids], Float32s], rows: Ids) -> None:
+    """Copy rows (n,) into vectors (n, D), some at a time: NumPy lets nobody else run meanwhile."""
+    for begin in range(0, len(rows), _COPIED_AT_ONCE):
+        part = rows[begin : begin + _COPIED_AT_ONCE]
+        vectors[begin : begin + len(part)] = read(part)
 
 
 def _known_rows(base: HnswBase, ids: Ids) -> Ids:
