@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from actors import snapshot
@@ -123,6 +123,8 @@ def events_of(clock: Clock, actions: Sequence[Action]) -> list[Event]:
 def test_what_arrives_while_a_version_is_prepared_is_in_it(
     world: World, early: list[Action], between: list[Action], at_once: int
 ) -> None:
+    # Whether an event as old as the window of deduplication is too late depends on what came first.
+    assume(all(hours != 24 for *_, hours in [*early, *between]))
     clock = Clock()
     first, second = events_of(clock, early), events_of(clock, between)
     interleaved, at_the_end = world.state(), world.state()
