@@ -1,4 +1,4 @@
-"""Builds indexes of vectors anew in a process of its own, and swaps them in.
+"""Builds indexes of vectors in a process of its own, and swaps them in.
 
 Vectors that come are compared one by one until there is an index of them. To build one takes
 a core for minutes, which the process that answers requests cannot spare; to extend the one that
