@@ -38,6 +38,10 @@ def begin(
         if all(archived.get(lane, 0) >= first_offsets[lane] - 1 for lane in missing):
             _LOG.warning("the log was trimmed behind what snapshots hold: reading the archive")
             positions = _fill_from(archive, state, until_ms)
+    for lane, offset in positions.items():
+        if not offset:
+            # Whatever others of the lane hold, it is read from its beginning.
+            state.recent[lane].watermark_ms = 0
     state.applied = {lane: (offset, ALL_ROWS) for lane, offset in positions.items()}
     return positions
 
@@ -63,10 +67,16 @@ def _fill_from(archive: Archive, state: ShardState, until_ms: int | None) -> dic
     """Apply the archive to the partitions of which nothing was restored."""
     archived, batches = archive.whole(until_ms=None if until_ms is None else until_ms + 1)
     n_lanes = state.settings.log.lanes
+    restored_ms = {lane: recent.watermark_ms for lane, recent in state.recent.items()}
     for batch in batches:
         for part in route(batch, n_lanes).values():
             # Offset 1 comes before the end of any snapshot, whose partitions pass it over.
             state.apply(part, np.ones(part.num_rows, np.int64), imported=True)
+    for lane, watermark_ms in restored_ms.items():
+        # The log is read on from where the first of the partitions ends.
+        if watermark_ms:
+            recent = state.recent[lane]
+            recent.watermark_ms = min(recent.watermark_ms, watermark_ms)
     lanes = owners_of(np.arange(N_PARTITIONS), n_lanes)
     ends = np.array([archived.get(lane, 0) for lane in range(n_lanes)], np.int64)[lanes]
     state.skip_until = np.where(state.skip_until > 0, state.skip_until, ends)

@@ -38,6 +38,10 @@ _LOG = logging.getLogger(__name__)
 ALL_ROWS = 2**31 - 1
 """In the place of how many rows of a record were applied: every one."""
 
+_TRAVEL_MS = 600_000
+"""By how much an event may be older than when it was checked, once it is applied: the log was
+slow to take it, or the clocks of two machines differ."""
+
 RETIRED_MS = 60_000
 """How long a version is held after another took its place: requests keep to what they began
 with."""
@@ -93,7 +97,8 @@ class ShardState:
             if "aggregates" in kinds
             else None
         )
-        self.recent = {lane: RecentIds(settings.windows.dedup_ms) for lane in self.lanes}
+        dedup_ms = settings.windows.dedup_ms + _TRAVEL_MS
+        self.recent = {lane: RecentIds(dedup_ms) for lane in self.lanes}
         self.imported = {lane: ImportedRecords() for lane in self.lanes}
         self.active: dict[str, Activation] = {}
         self._retired: dict[str, int] = {}
@@ -198,19 +203,25 @@ class ShardState:
         """Artifact → the version of it that this shard serves."""
         return {name: active.version for name, active in self.active.items()}
 
-    def apply(self, batch: pa.RecordBatch, offsets: npt.NDArray[np.int64], imported: bool) -> int:
+    def apply(
+        self,
+        batch: pa.RecordBatch,
+        offsets: npt.NDArray[np.int64],
+        imported: bool | npt.NDArray[np.bool_],
+    ) -> int:
         """Apply rows of any lanes, in slices between queries; returns how many were new.
 
-        `offsets` (n,) says where in the log each row stands; the rows of a record come
-        together. Rows of other shards' partitions, rows a snapshot already holds and events
-        applied before are passed over.
+        `offsets` (n,) says where in the log each row stands, ascending in each lane; the rows
+        of a record come together. `imported` says which are of imported history. Rows of other
+        shards' partitions, rows a snapshot already holds and events applied before are passed
+        over.
         """
         rows = Rows(batch)
         partitions = rows[PARTITION]
         mine = (partitions >= self.first_partition) & (partitions < self.end_partition)
         activations = rows["kind"] == Kind.ARTIFACT_ACTIVATE
         mine &= (self.skip_until[partitions] < offsets) & ~activations
-        admitted = self._admit(rows, offsets, mine, imported)
+        admitted = self._admit(rows, offsets, mine, np.broadcast_to(imported, len(rows)))
         if activations.any():
             self._activate(rows.where(activations))
         rows = rows.where(admitted)
@@ -276,32 +287,25 @@ class ShardState:
         rows: Rows,
         offsets: npt.NDArray[np.int64],
         mine: npt.NDArray[np.bool_],
-        imported: bool,
+        imported: npt.NDArray[np.bool_],
     ) -> npt.NDArray[np.bool_]:
         """Which of my rows were not applied before."""
         admitted = np.zeros(len(rows), bool)
         lanes = owners_of(rows[PARTITION], self.settings.log.lanes)
-        for lane in np.unique(lanes).tolist():
-            of_lane = lanes == lane
-            recent = self.recent.get(lane)
-            if recent is None:
-                continue
-            # The watermark is the lane's, and so the same for every number of shards.
-            latest_ms = int(rows["time_ms"][of_lane].max())
-            recent.watermark_ms = max(recent.watermark_ms, latest_ms)
-            n_mine = int((of_lane & mine).sum())
-            if imported:
-                keys = keys_of(rows["event_id"][of_lane], rows[PARTITION][of_lane])
-                mine[of_lane] &= ~self.imported[lane].copies(keys, offsets[of_lane])
-            chosen = np.flatnonzero(of_lane & mine)
-            admitted[chosen], n_late = recent.admit(
-                rows["event_id"][chosen],
-                rows[PARTITION][chosen],
-                rows["time_ms"][chosen],
-                imported=imported,
+        for lane, recent in self.recent.items():
+            of_lane = np.flatnonzero(lanes == lane)
+            n_mine = int(np.count_nonzero(mine[of_lane]))
+            history = of_lane[imported[of_lane]]
+            if len(history):
+                keys = keys_of(rows["event_id"][history], rows[PARTITION][history])
+                mine[history] &= ~self.imported[lane].copies(keys, offsets[history])
+            admitted[of_lane], n_late = recent.admit(
+                *(rows["event_id"][of_lane], rows[PARTITION][of_lane], rows["time_ms"][of_lane]),
+                *(mine[of_lane], imported[of_lane]),
             )
             self.counters["late"] += n_late
-            self.counters["repeated"] += n_mine - int(admitted[chosen].sum()) - n_late
+            n_admitted = int(np.count_nonzero(admitted[of_lane]))
+            self.counters["repeated"] += n_mine - n_admitted - n_late
         return admitted
 
     def _apply(self, rows: Rows, engagements: Engagements) -> None:
@@ -340,10 +344,8 @@ class _Applied:
             of_lane = offsets[lanes == lane]
             last = int(of_lane[-1])
             before, n_before = applied.get(lane, (-1, 0))
-            # History that is imported meanwhile is applied after newer records.
-            if last >= before:
-                n_rows = int(np.count_nonzero(of_lane == last))
-                applied[lane] = (last, n_rows + (n_before if before == last else 0))
+            n_rows = int(np.count_nonzero(of_lane == last))
+            applied[lane] = (last, n_rows + (n_before if before == last else 0))
 
 
 class Traces:

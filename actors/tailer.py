@@ -148,7 +148,8 @@ class Tailer:
                 expired = self.run_between(self._state.expiring(asked_ms))
                 next_expiry = now + _EXPIRE_EVERY_S
             due = now >= next_snapshot or self._snapshot_wanted.is_set()
-            if due and self._until_ms is None and not self._writing_snapshot():
+            due = due and self._until_ms is None and not self._writing_snapshot()
+            if due and snapshot.is_even(self._state, self.positions):
                 self._snapshot_wanted.clear()
                 next_snapshot = now + settings.snapshot_every_s
                 self._take_snapshot(log)
@@ -170,34 +171,30 @@ class Tailer:
 
     def _apply(self, records: list[Record]) -> None:
         """Apply records together: a hundred small ones cost little more than one."""
-        for imported in (False, True):
-            batches, offsets = [], []
-            for record in records:
-                batch = self._decoded(record, imported)
-                if batch is not None and batch.num_rows:
-                    batches.append(pa.table(batch))
-                    offsets.append(np.full(batch.num_rows, record.offset))
-            if batches:
-                together = pa.concat_tables(batches, promote_options="default").combine_chunks()
-                self._state.apply(together.to_batches()[0], np.concatenate(offsets), imported)
+        batches, offsets, imported = [], [], []
+        for record in records:
+            batch = self._decoded(record)
+            if batch is not None and batch.num_rows:
+                batches.append(pa.table(batch.replace_schema_metadata(None)))
+                offsets.append(np.full(batch.num_rows, record.offset))
+                imported.append(np.full(batch.num_rows, is_imported(batch)))
+        if batches:
+            together = pa.concat_tables(batches, promote_options="default").combine_chunks()
+            (rows,) = together.to_batches()
+            self._state.apply(rows, np.concatenate(offsets), np.concatenate(imported))
         for record in records:
             self.positions[record.lane] = record.offset
 
-    def _decoded(self, record: Record, imported: bool) -> pa.RecordBatch | None:
+    def _decoded(self, record: Record) -> pa.RecordBatch | None:
         try:
             batch = decode(record.payload)
         except UnreadableBatch as error:
-            if not imported:
-                _LOG.error(
-                    "lane %d offset %d is passed over: %s", record.lane, record.offset, error
-                )
-                self._state.counters["unreadable_records"] += 1
-            return None
-        if is_imported(batch) != imported:
+            _LOG.error("lane %d offset %d is passed over: %s", record.lane, record.offset, error)
+            self._state.counters["unreadable_records"] += 1
             return None
         if self._until_ms is not None:
             batch = batch.filter(pc.less_equal(batch.column("time_ms"), self._until_ms))
-        return batch.replace_schema_metadata(None)
+        return batch
 
     def _writing_snapshot(self) -> bool:
         return self._snapshot_writer is not None and self._snapshot_writer.is_alive()

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -37,6 +37,7 @@ from cluster.validation import check_objects
 from timeline.pages import Page
 from timeline.timelines import Timelines
 
+T = TypeVar("T")
 Event = dict[str, Any]
 
 HOUR_MS = 3_600_000
@@ -365,8 +366,8 @@ def worlds(draw: st.DrawFn, span_ms: int = 20 * HOUR_MS, max_happenings: int = 3
     return sorted(events, key=lambda event: (event["time_ms"], event["event_id"]))
 
 
-def cut(draw: st.DrawFn, events: Sequence[Event]) -> list[list[Event]]:
-    """Events cut into batches at random places."""
+def cut(draw: st.DrawFn, events: Sequence[T]) -> list[list[T]]:
+    """Events, or anything else, cut into batches at random places."""
     places = draw(st.lists(st.integers(0, len(events)), max_size=5))
     ends = [0, *sorted(places), len(events)]
     return [list(events[a:b]) for a, b in pairwise(ends) if b > a]

@@ -21,7 +21,7 @@ class RecentIds:
         self._width_ms = max(window_ms // _BUCKETS_PER_WINDOW, 1)
         self._buckets: dict[int, IdMap] = {}
         self.watermark_ms = 0
-        """The latest event time seen."""
+        """The latest event time seen, 0 before the first."""
 
     @property
     def memory_bytes(self) -> int:
@@ -33,27 +33,32 @@ class RecentIds:
         event_ids: Ids,
         partitions: npt.NDArray[np.uint16],
         times_ms: Ids,
-        *,
-        imported: bool = False,
+        mine: npt.NDArray[np.bool_],
+        imported: npt.NDArray[np.bool_],
     ) -> tuple[npt.NDArray[np.bool_], int]:
-        """Which rows are new, and how many were refused as too old to tell.
+        """Which rows of `mine` are new, and how many were refused as too old to tell.
 
-        `imported` rows were checked against the archive and are of no copied record
-        (`imported_records`), so the old ones are new too.
+        All rows of the lane come, in the order of the log: each is as old as those before it
+        say, however many come in one call and whatever the number of shards. `imported` rows
+        were checked against the archive and are of no copied record (`imported_records`), so
+        the old ones are new too.
         """
-        if len(times_ms):
-            self.watermark_ms = max(self.watermark_ms, int(times_ms.max()))
-        oldest_ms = self.watermark_ms - self._window_ms
-        admitted = times_ms < oldest_ms if imported else np.zeros(len(times_ms), bool)
-        recent = times_ms >= oldest_ms
+        latest_ms = np.maximum.accumulate(np.maximum(times_ms, self.watermark_ms))
+        if len(latest_ms):
+            self.watermark_ms = int(latest_ms[-1])
+        too_old = times_ms < latest_ms - self._window_ms
+        admitted = mine & too_old & imported
+        n_late = int(np.count_nonzero(mine & too_old & ~imported))
+        recent = mine & ~too_old
         keys = keys_of(event_ids, partitions)
         buckets = times_ms // self._width_ms
         for bucket in np.unique(buckets[recent]).tolist():
             rows = np.flatnonzero(recent & (buckets == bucket))
             admitted[rows] = _first_seen(self._buckets.setdefault(bucket, IdMap()), keys[rows])
+        oldest_ms = self.watermark_ms - self._window_ms
         for bucket in [b for b in self._buckets if (b + 1) * self._width_ms <= oldest_ms]:
             del self._buckets[bucket]
-        return admitted, 0 if imported else int((~recent).sum())
+        return admitted, n_late
 
     def columns(self) -> dict[str, Ids]:
         """Keys and their buckets, for `restore`; copies."""
@@ -63,8 +68,12 @@ class RecentIds:
         return {"keys": np.concatenate(keys or empty), "buckets": np.concatenate(numbers or empty)}
 
     def restore(self, columns: dict[str, Ids], watermark_ms: int) -> None:
-        """Take back what `columns` gave."""
-        self.watermark_ms = max(self.watermark_ms, watermark_ms)
+        """Take back what `columns` gave, of this shard or of another.
+
+        Where they had read the log to different ends, it is read on from the first of them,
+        and so the earliest watermark holds.
+        """
+        self.watermark_ms = min(self.watermark_ms or watermark_ms, watermark_ms)
         for bucket in np.unique(columns["buckets"]).tolist():
             keys = columns["keys"][columns["buckets"] == bucket]
             self._buckets.setdefault(bucket, IdMap(len(keys))).get_or_insert(keys)

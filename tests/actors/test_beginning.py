@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from actors import snapshot
+from actors.beginning import begin
 from actors.state import ShardState
 from actors.tailer import Tailer
 from cluster.archiver import Archiver
@@ -14,6 +16,7 @@ from cluster.settings import Settings
 from cluster.sqlite_log import SqliteLog
 from tests.actors.test_tailer import append, some_events, tailing, wait_for
 from tests.worlds import (
+    DAY_MS,
     HOUR_MS,
     N_LANES,
     NOW_MS,
@@ -21,6 +24,7 @@ from tests.worlds import (
     Clock,
     Event,
     answers,
+    apply,
     empty_states,
     states_of,
 )
@@ -122,6 +126,37 @@ def test_what_a_snapshot_holds_is_not_taken_from_the_archive_again(
     states = empty_states(1, settings)
     with tailing(tmp_path, states):
         assert answers(states) == answers(states_of(events))
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_no_partition_is_too_late_for_what_others_of_its_lane_hold(
+    tmp_path: Path, lost: bool
+) -> None:
+    """One of two shards, which share a lane, ended days before the other, or lost all it had."""
+    few_lanes, clock = Settings(log={"lanes": 3}), Clock()  # type: ignore[arg-type]
+    days = [
+        [clock.edge(Kind.FOLLOW, user, 90 + day, time_ms=NOW_MS + day * DAY_MS) for user in USERS]
+        for day in range(9)
+    ]
+
+    def read(states: list[ShardState], end: int) -> None:
+        for day in range(end):
+            apply(states, days[day], offset=day + 1)
+
+    whole, early, late = (empty_states(n, few_lanes) for n in (1, 2, 2))
+    for states, end in ((whole, 9), (early, 3), (late, 7)):
+        read(states, end)
+    if not lost:
+        snapshot.write(snapshot.capture(early[0], dict.fromkeys(early[0].lanes, 3)), tmp_path)
+    snapshot.write(snapshot.capture(late[1], dict.fromkeys(late[1].lanes, 7)), tmp_path)
+    [state] = empty_states(1, few_lanes)
+    positions = begin(state, tmp_path, dict.fromkeys(state.lanes, 1))
+    assert positions == {0: 0 if lost else 3, 1: 0 if lost else 3, 2: 7}
+    assert not snapshot.is_even(state, positions)
+    read([state], 9)
+    assert answers([state]) == answers(whole)
+    assert state.counters["late"] == 0
+    assert snapshot.is_even(state, dict.fromkeys(state.lanes, 9))
 
 
 @pytest.mark.parametrize("until_ms", [None, NOW_MS])

@@ -12,7 +12,8 @@ def admit(
     """Each event is (id, time in ms)."""
     event_ids, times_ms = np.array(events, np.int64).reshape(-1, 2).T
     partitions: npt.NDArray[np.uint16] = np.full(len(event_ids), partition, np.uint16)
-    admitted, late = recent.admit(event_ids, partitions, times_ms, imported=imported)
+    mine, history = np.full((2, len(event_ids)), [[True], [imported]])
+    admitted, late = recent.admit(event_ids, partitions, times_ms, mine, history)
     return admitted.tolist(), late
 
 
@@ -28,8 +29,17 @@ def test_what_is_older_than_the_window_is_late() -> None:
     admit(recent, (1, 5_000))
     assert admit(recent, (2, 4_000), (3, 3_999)) == ([True, False], 1)
     assert recent.watermark_ms == 5_000
-    # In one batch with later events, too, whatever their order.
-    assert admit(recent, (4, 4_500), (5, 6_000)) == ([False, True], 1)
+    # By what came before, and not by what came after it in the same batch.
+    assert admit(recent, (4, 4_500), (5, 6_000), (6, 4_999)) == ([True, True, False], 1)
+
+
+def test_rows_of_others_say_how_late_it_is() -> None:
+    recent = RecentIds(WINDOW_MS)
+    columns = np.array([1, 2, 1]), np.zeros(3, np.uint16), np.array([5_000, 9_000, 8_000])
+    mine, imported = np.array([[True, False, True], [False] * 3])
+    admitted, late = recent.admit(*columns, mine, imported)
+    assert (admitted.tolist(), late, recent.watermark_ms) == ([True, False, True], 0, 9_000)
+    assert admit(recent, (1, 7_999)) == ([False], 1)
 
 
 def test_imported_events_are_never_late_but_still_come_once() -> None:
@@ -56,8 +66,8 @@ def test_restore() -> None:
     other = RecentIds(WINDOW_MS)
     admit(other, (7, 4_900), partition=3)
     restored.restore(other.columns(), other.watermark_ms)
-    assert restored.watermark_ms == 5_400
-    assert admit(restored, (1, 5_000), (3, 5_000), (8, 4_399)) == ([False, True, False], 1)
+    assert restored.watermark_ms == 4_900
+    assert admit(restored, (1, 5_000), (3, 5_000), (8, 3_999)) == ([False, True, False], 1)
     assert admit(restored, (7, 4_900), partition=3) == ([False], 0)
 
 
