@@ -182,6 +182,32 @@ def test_for_you_falls_back_to_following(lively: World, monkeypatch: pytest.Monk
     assert lively.why(110, request_id=page["request_id"]).json()["product"] == "following"
 
 
+@pytest.mark.parametrize("following", ["empty", "fails"])
+def test_where_following_has_nothing_popular_posts_are_shown(
+    lively: World, monkeypatch: pytest.MonkeyPatch, following: str
+) -> None:
+    broken = ["for_you"] if following == "empty" else ["for_you", "following"]
+    for name in broken:
+        break_product(lively, monkeypatch, name)
+    viewer = 555 if following == "empty" else VIEWER
+    page = lively.for_you(viewer, limit=3).json()
+    assert (page["product"], page["degraded"], page["cursor"]) == ("popular", broken, None)
+    assert [item["source"] for item in page["items"]] == ["popular"] * 3
+    lively.service.recorder.flush()
+    shown = page["items"][0]["post_id"]
+    assert lively.why(shown, viewer, request_id=page["request_id"]).json()["product"] == "popular"
+
+
+def test_where_everything_fails_it_is_an_error(
+    lively: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("for_you", "following", "popular"):
+        break_product(lively, monkeypatch, name)
+    answer = lively.get(f"/v1/timelines/for-you/{VIEWER}")
+    problem_of(answer, 500, "internal")
+    assert "for_you" not in answer.text
+
+
 def test_an_unexpected_failure_says_nothing_of_the_inside(
     lively: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

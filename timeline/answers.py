@@ -218,7 +218,7 @@ class PageAnswer(BaseModel):
 
     request_id: str
     user_id: str
-    product: Literal["for_you", "following", "lists", "top_posts"]
+    product: Literal["for_you", "following", "lists", "top_posts", "popular"]
     items: list[ItemAnswer]
     between: list[BetweenAnswer] = []
     new_posts: NewPostsAnswer | None = None

@@ -1,4 +1,4 @@
-"""The products: For You, Following and lists, each read from top to bottom."""
+"""The products: For You, Following, lists and popular posts, each read from top to bottom."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -56,8 +56,13 @@ from timeline.visibility import all_at, for_you_levels
 from timeline.visibility_actions import Level
 
 FOR_YOU, FOLLOWING, LISTS, TOP_POSTS = "for_you", "following", "lists", "top_posts"
+POPULAR = "popular"
 ORDERED = (FOLLOWING, LISTS)
 """Products ordered by time."""
+OF_ONE_PAGE = (TOP_POSTS, POPULAR)
+"""Products without cursors."""
+FALLBACKS = {FOR_YOU: (FOLLOWING, POPULAR)}
+"""Product → what takes its place where it fails, in order."""
 
 
 def for_you_sources() -> list[Source]:
@@ -88,6 +93,7 @@ def all_products(models: Models, ranker: Ranker, switches: Switches) -> list[Pip
         following(switches),
         lists(switches),
         top_posts(models, ranker, switches),
+        popular(switches),
     ]
 
 
@@ -145,6 +151,35 @@ def following(switches: Switches | None = None) -> Pipeline:
 def lists(switches: Switches | None = None) -> Pipeline:
     """Every post of the members of a list of the viewer's own, newest first."""
     return _newest_first(LISTS, ListPosts(), Level.LISTS, switches)
+
+
+def popular(switches: Switches | None = None) -> Pipeline:
+    """What everybody engages with, most popular first: the last resort, which needs no model and
+    nobody to follow."""
+    viewer = partial(fetch_viewer, with_tastes=False)
+    of_page = [Filter("repost_languages", partial(reposts_in, in_chosen_language))]
+    return Pipeline(
+        POPULAR,
+        [
+            Prepare("viewer_context", viewer),
+            Prepare("experiments", partial(choose_arms, switches, viewer)),
+            Retrieve("candidates", [Popular(for_everybody=True)]),
+            Extend("hydration", complete),
+            Filter("unknown_or_deleted", filters.known, safety=True),
+            Filter("replaced_by_edit", newest_versions),
+            Filter("protected", filters.not_protected, safety=True),
+            Filter("own_posts", filters.not_own),
+            Filter("blocked", filters.not_blocked, safety=True),
+            Filter("muted", filters.not_muted, safety=True),
+            Filter("visibility", partial(visible, for_you_levels), safety=True),
+            Filter("repost_duplicates", filters.one_per_repost),
+            Filter("seen", filters.not_seen),
+            Filter("negative_feedback", filters.not_disliked),
+            *(Filter(one.name, one.keep) for one in late_filters() if one.name not in OF_A_PAGE),
+            page_facts(for_you_levels, of_page),
+            Select("page", mixing.page),
+        ],
+    )
 
 
 def _newest_first(

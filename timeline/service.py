@@ -26,7 +26,7 @@ from timeline.follow_recommendations.service import AccountRecommendations
 from timeline.metrics import Metrics
 from timeline.pages import Page
 from timeline.parameters import Exactly
-from timeline.products import FOLLOWING, FOR_YOU, TOP_POSTS
+from timeline.products import FALLBACKS, FOR_YOU, TOP_POSTS
 from timeline.representations import Representations
 from timeline.served import Recorder
 from timeline.sources.list_posts import UNKNOWN_LIST
@@ -215,17 +215,33 @@ class Service:
         except ExpiredCursor as error:
             raise ProblemError("expired-cursor", str(error)) from error
         except Exception:
-            if asked.product != FOR_YOU or asked.settings is not None:
+            if asked.product not in FALLBACKS or asked.settings is not None:
                 raise
-            _LOG.exception("For You failed; answering with Following")
-        page = self._timelines.page(replace(asked, product=FOLLOWING, cursor=None))
-        # A cursor of Following would not fit the next request for For You.
+            _LOG.exception("%s failed for user %d", asked.product, asked.viewer_id)
+        return self._fall_back(asked)
+
+    def _fall_back(self, asked: Asked) -> Page:
+        """The first page with posts of what takes a failed product's place, else the last page."""
+        failed = [asked.product]
+        page: Page | None = None
+        for product in FALLBACKS[asked.product]:
+            try:
+                page = self._timelines.page(replace(asked, product=product, cursor=None))
+            except Exception:
+                _LOG.exception("%s failed for user %d", product, asked.viewer_id)
+                failed.append(product)
+                continue
+            if page.items:
+                break
+        if page is None:
+            raise RuntimeError(f"{', '.join(failed)} failed")
+        # Another product's cursor would not fit the next request.
         return replace(
             page,
             cursor=None,
             newer_cursor=None,
             gap_cursor=None,
-            degraded=[*page.degraded, FOR_YOU],
+            degraded=[*page.degraded, *failed],
         )
 
     def _stored_trace(self, viewer_id: int, request_id: str) -> bytes | int:

@@ -109,7 +109,7 @@ class Timelines:
         if ordered:
             page = laid_out(items, mixed)
             ends = cursors_of_ordered(number, query, shown, places_above(items), page)
-        elif product.name != products.TOP_POSTS:
+        elif product.name not in products.OF_ONE_PAGE:
             page = laid_out(items, mixed)
             ends = cursors_of_ranked(number, query, shown, ancestors_of(items), page)
         light_version = query.versions.get(LIGHT_RANKER, "")
