@@ -7,6 +7,7 @@ from typing import Any
 import ray
 from ray import serve
 from ray.exceptions import RayError
+from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
 from ray.serve.exceptions import RayServeException
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -22,6 +23,8 @@ from serve_app import application
 
 READY_TIMEOUT_S = 180.0
 _CALL_TIMEOUT_S = 10.0
+_SERVE_END_S = 30.0
+_LOOK_EVERY_S = 0.1
 _CALLS_AT_ONCE = 8
 """Of one actor: health is told while a version is made ready."""
 
@@ -233,13 +236,29 @@ def _start_serving(settings: Settings, until_ms: int | None) -> None:
 
 def _stop_serving(settings: Settings, record: RunRecord) -> None:
     """End our application, and Serve itself unless others use it on a Ray that is theirs."""
-    if not record.started_ray:
-        if settings.namespace not in serve.status().applications:
-            return
+    if record.started_ray:
+        _end_serve()
+        return
+    if settings.namespace in serve.status().applications:
         serve.delete(settings.namespace)
-        if serve.status().applications:
-            return
-    serve.shutdown()
+        if not serve.status().applications:
+            serve.shutdown()
+
+
+def _end_serve() -> None:
+    """Have Serve end by itself, as far as it does in time.
+
+    `serve.shutdown` waits in a call of which Ray says, where it still can, that it failed.
+    """
+    until_s = time.monotonic() + _SERVE_END_S
+    try:
+        controller: Any = ray.get_actor(SERVE_CONTROLLER_NAME, SERVE_NAMESPACE)
+        ray.get(controller.graceful_shutdown.remote(wait=False), timeout=_CALL_TIMEOUT_S)
+        while time.monotonic() < until_s:
+            ray.get_actor(SERVE_CONTROLLER_NAME, SERVE_NAMESPACE)
+            time.sleep(_LOOK_EVERY_S)
+    except (ValueError, RayError):
+        return
 
 
 def _end_actor(settings: Settings, name: str) -> None:

@@ -12,6 +12,10 @@ from xdist.scheduler import LoadFileScheduling
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
+# What runs on this machine is not a test's unless it connects to it: by itself, Ray's interface
+# would join whatever Ray it finds. Read when Ray is imported.
+os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
+
 # A slow machine is not a failure, so no deadline. In CI the examples are the same on every run:
 # a red run then means the change, not the draw.
 settings.register_profile("developer", deadline=None, print_blob=True)

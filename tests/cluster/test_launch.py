@@ -68,6 +68,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> Here:
     monkeypatch.setattr(ray_head, "list_named_actors", lambda all_namespaces: here.actors)
     monkeypatch.setattr(ray_head, "subprocess", here)
     monkeypatch.setattr(launch, "serve", here)
+    monkeypatch.setattr(launch, "_end_serve", here.shutdown)
     monkeypatch.setattr(launch, "_end_actor", here.end_actor)
     return here
 

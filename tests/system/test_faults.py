@@ -86,9 +86,14 @@ def writing(system: RunningSystem, first: int) -> Iterator[list[int]]:
         writer.join()
 
 
-def test_events_become_timelines_with_reasons(system: RunningSystem) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def _viewer_follows(system: RunningSystem) -> None:
     follow = {"kind": "follow", "actor_id": VIEWER, "target_id": AUTHOR, "time_ms": now_ms()}
-    send(system, [follow, post(1001), post(1002)])
+    send(system, [follow])
+
+
+def test_events_become_timelines_with_reasons(system: RunningSystem) -> None:
+    send(system, [post(1001), post(1002)])
     wait_until(lambda: {1001, 1002} <= seen_posts(system), 10, "both posts in Following")
     with system.client("read") as client:
         page = client.get(f"/v1/timelines/for-you/{VIEWER}").json()
